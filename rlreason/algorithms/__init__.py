@@ -1,0 +1,1 @@
+"""Algorithms: pure functions on numbers and tensors; no configuration object, no I/O."""

@@ -1,0 +1,94 @@
+"""The command line. Exit status: 0 done, 1 the run failed, 2 the input is wrong (one line, no traceback).
+
+Only the standard library and Typer are imported before a command runs, so that `--help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Train a language model to reason: pretraining, SFT and RL with verifiable rewards on Ray, vLLM and DeepSpeed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="PATH", help="A configuration file (one stage) or a recipe folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as learner.lr=1e-5; in a recipe 30-rl.learner.lr=1e-5."),
+]
+
+
+@app.command()
+def run(
+    path: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --run-dir.")] = False,
+) -> None:
+    """Run a stage or a recipe here, on a local Ray or on the cluster that RAY_ADDRESS names."""
+    from rlreason.stages.recipe import run_path
+
+    run_path(path, overrides or [], run_dir, resume)
+
+
+@app.command()
+def plan(path: ConfigPath, overrides: Overrides = None) -> None:
+    """Say what would run where: workers, CPUs, GPUs, memory. Launches nothing."""
+    from rlreason.stages.plan import describe
+
+    typer.echo(describe(path, overrides or []))
+
+
+@app.command(name="eval")
+def evaluate(
+    path: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
+) -> None:
+    """Run a configuration of `stage: evaluate`."""
+    from rlreason.stages.recipe import load_steps, run_path
+    from rlreason.types import UserError
+
+    if any(step.config.stage != "evaluate" for step in load_steps(path, overrides or [])):
+        raise UserError(f"{path}: `rlreason eval` wants `stage: evaluate`; use `rlreason run` for others")
+    run_path(path, overrides or [], run_dir, False)
+
+
+@app.command()
+def submit(
+    path: ConfigPath,
+    overrides: Overrides = None,
+    address: Annotated[str, typer.Option(help="The cluster's job server, such as http://127.0.0.1:8265.")] = "",
+    run_dir: Annotated[Path | None, typer.Option(help="Where results go, on storage that the cluster sees.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends.")] = False,
+) -> None:
+    """Run a stage or a recipe as a Ray job on a cluster."""
+    from rlreason.jobs import submit_job
+
+    raise typer.Exit(submit_job(path, overrides or [], address, run_dir, follow))
+
+
+def main() -> None:
+    """Entry point of the `rlreason` command."""
+    from rlreason.types import RunError, UserError
+
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_fail(f"error: {error}", 2))
+    except RunError as error:
+        sys.exit(_fail(f"failed: {error}", 1))
+
+
+def _fail(line: str, status: int) -> int:
+    print(" ".join(line.split()), file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Configuration: strict schema and its loader."""

@@ -1,0 +1,300 @@
+"""The configuration of every stage. Strict (an unknown key is an error), frozen, each default in one place.
+
+A file describes one stage; its `stage:` key selects the model below. Keys that end in `_s` are seconds,
+`_tokens` tokens, `_gib` 2**30 bytes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Base of every section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+
+class DataConfig(Strict):
+    """Where rows come from: a data set (`path`) or a function (`generate`)."""
+
+    path: str | None = None
+    """Hub name, or a local .jsonl, .json, .parquet or .arrow file."""
+    name: str | None = None
+    """Configuration of a hub data set, such as `main` of GSM8K."""
+    split: str = "train"
+    """Split, with slices: `train[:100]`."""
+    generate: str | None = None
+    """A function that returns rows: `package.module:function` or `file.py:function`."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of `generate`."""
+    prompt_column: str = "prompt"
+    """Column with the prompt: text, or a list of messages."""
+    answer_column: str | None = "answer"
+    """Column with the gold answer; null where `tests` or the reward decides."""
+    template: str | None = None
+    """Text around the prompt: `{prompt}` stands for it; other columns by their names."""
+    system: str | None = None
+    """System message put before the prompt (models with a chat template)."""
+    limit: Count | None = None
+    """Take the first rows only."""
+    too_long: Literal["error", "drop"] = "error"
+    """What happens to a prompt that leaves no room in the context."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "DataConfig":
+        if (self.path is None) == (self.generate is None):
+            raise ValueError("give exactly one of `path` (a data set) and `generate` (a function)")
+        return self
+
+
+class WorkerConfig(Strict):
+    """How many Ray workers, and what each one takes."""
+
+    workers: Count = 1
+    """Number of processes."""
+    cpus: Fraction = 1.0
+    """CPU cores reserved for each; below 1 where workers take turns."""
+    gpus: Fraction = 0.0
+    """GPUs reserved for each; below 1 shares one GPU."""
+    threads: Count | None = None
+    """OpenMP threads of each; null: `cpus` rounded up."""
+
+
+class RolloutConfig(WorkerConfig):
+    """The rollout workers: vLLM."""
+
+    tensor_parallel: Count = 1
+    """GPUs (or on CPU processes) that one engine spans."""
+    max_context_tokens: Count = 2048
+    """Prompt and response together."""
+    max_response_tokens: Count = 512
+    """A response is cut here, with finish reason `length`."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of training samples. Behaviour logprobs are those of this distribution."""
+    stop: list[str] = []
+    """Texts that end a response, beside the end-of-sequence token."""
+    max_concurrent: Count = 256
+    """Sequences that one engine decodes at a time."""
+    kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
+    """Key-value cache of one engine on CPU."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Share of a GPU's memory that one engine may take."""
+    weight_sync: Literal["ray_object_store", "nccl", "ipc"] = "ray_object_store"
+    """How new weights travel. `nccl`: between GPUs; `ipc`: on one shared GPU; both are vLLM's own."""
+    sync_bucket_bytes: Count = 256 << 20
+    """Weights travel in buckets of about this size (object store only)."""
+
+
+class LearnerConfig(WorkerConfig):
+    """The learner workers: DeepSpeed."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """What is sharded over workers: 1 optimizer state, 2 and gradients, 3 and parameters."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of parameters and arithmetic; the rollout engine follows it."""
+    micro_batch_tokens: Count = 4096
+    """Padded tokens of one forward pass. Sets memory and speed, never the update."""
+    lr: Annotated[float, Field(gt=0)]
+    """Peak learning rate."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear rise to `lr`."""
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Final learning rate as a share of `lr`."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decoupled weight decay, on matrices only."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this global norm."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+
+
+class RewardConfig(Strict):
+    """One reward function."""
+
+    name: str
+    """Its name in metrics and samples."""
+    path: str
+    """`reward_fns/mine.py:reward` or `package.module:function`."""
+    weight: float = 1.0
+    """Factor in the weighted sum."""
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """Past it the check is killed and the verdict is `timeout`."""
+
+
+class RewardWorkerConfig(WorkerConfig):
+    """The reward workers."""
+
+    cpus: Fraction = 0.1
+    max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Above this share of broken checks in a step, the run stops and shows the first one."""
+
+
+class AlgorithmConfig(Strict):
+    """GRPO (Shao et al. 2024, arXiv 2402.03300) with a token mean over the whole batch (DAPO, arXiv 2503.14476)."""
+
+    baseline: Literal["group_mean", "none"] = "group_mean"
+    """What is subtracted from a reward."""
+    normalize_std: bool = False
+    """Divide by the group's standard deviation (GRPO as published); off as Dr.GRPO (arXiv 2503.20783) advises."""
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The ratio is clipped below 1 - clip_low."""
+    clip_high: Annotated[float, Field(gt=0)] = 0.28
+    """The ratio is clipped above 1 + clip_high."""
+    minibatches: Count = 1
+    """Optimizer steps per rollout batch."""
+    shuffle_rewards: bool = False
+    """Control experiment: rewards are permuted over the whole batch, so that nothing can be learned from them."""
+
+
+class EvalConfig(Strict):
+    """Evaluation on the rollout engines."""
+
+    tasks: dict[str, DataConfig]
+    """Named held-out sets."""
+    every: Count | None = None
+    """Steps between evaluations of an RL run; null: only before and after."""
+    samples: Annotated[int, Field(ge=0)] = 0
+    """k of avg@k, pass@k, maj@k; 0: greedy only."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the k samples."""
+
+
+class CheckpointConfig(Strict):
+    """Checkpoints to resume from."""
+
+    every: Count | None = None
+    """Steps between checkpoints; null: only at an interrupt and at the end."""
+    keep: Count = 2
+    """Older ones are removed."""
+
+
+class StageConfig(Strict):
+    """What every stage has."""
+
+    seed: int = 0
+    """Decides every random choice of the run."""
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Mirrors of metrics.jsonl."""
+    rewards: list[RewardConfig] = []
+    """Summed with their weights. Evaluation uses the first one."""
+    reward_workers: RewardWorkerConfig = RewardWorkerConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    eval: EvalConfig | None = None
+    """Run at the end of the stage, for RL at the start as well."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "StageConfig":
+        names = [reward.name for reward in self.rewards]
+        if len(set(names)) < len(names):
+            raise ValueError("rewards: two of them have the same name")
+        if self.eval is not None and not self.rewards:
+            raise ValueError("eval: needs at least one entry in `rewards` to judge the answers")
+        if self.rollout.max_response_tokens >= self.rollout.max_context_tokens:
+            raise ValueError("rollout.max_response_tokens must be smaller than rollout.max_context_tokens")
+        return self
+
+
+class TrainConfig(StageConfig):
+    """What every training stage has."""
+
+    learner: LearnerConfig
+    steps: Count
+    """Optimizer steps; for RL rollout batches."""
+    checkpoints: CheckpointConfig = CheckpointConfig()
+
+
+class SupervisedConfig(TrainConfig):
+    """What pretraining and SFT share: next-token prediction."""
+
+    data: DataConfig
+    tokens_per_step: Count
+    """Tokens of one optimizer step, over all workers."""
+
+
+class PretrainConfig(SupervisedConfig):
+    """A decoder from scratch, on rows with a `text` column."""
+
+    stage: Literal["pretrain"]
+    tokenizer: str
+    """Path, hub name, or `package.module:function` that returns a tokenizer."""
+    architecture: dict[str, Any]
+    """Keys of a Hugging Face configuration; `model_type` (llama, qwen2, ...) selects its class."""
+
+
+class SFTConfig(SupervisedConfig):
+    """Fine-tuning on rows with `messages`; the loss is on the assistant's tokens."""
+
+    stage: Literal["sft"]
+    model: str
+    """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
+
+
+class RLConfig(TrainConfig):
+    """Reinforcement learning with verifiable rewards."""
+
+    stage: Literal["rl"]
+    model: str
+    """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
+    tasks: DataConfig
+    prompts_per_step: Count
+    samples_per_prompt: Count
+    """Size of a group."""
+    max_staleness: Annotated[int, Field(ge=0)] = 0
+    """Policy versions that rollouts may run behind; 0 is on-policy."""
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    parity_tolerance: Annotated[float, Field(gt=0)] | None = None
+    """Largest mean |learner - engine| logprob on the probe after a sync, in nats; null: 1e-4 in float32, 0.1 in bfloat16."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RLConfig":
+        if not self.rewards:
+            raise ValueError("rewards: an RL stage needs at least one")
+        if self.algorithm.baseline == "group_mean" and self.samples_per_prompt == 1:
+            raise ValueError(
+                "samples_per_prompt: 1 with algorithm.baseline group_mean makes every advantage 0; "
+                "use 2 or more samples, or `algorithm.baseline: none`"
+            )
+        batch = self.prompts_per_step * self.samples_per_prompt
+        if batch % self.algorithm.minibatches:
+            raise ValueError(
+                f"algorithm.minibatches: the batch of {batch} samples (prompts_per_step x samples_per_prompt) "
+                f"does not divide by {self.algorithm.minibatches}"
+            )
+        if batch // self.algorithm.minibatches < self.learner.workers:
+            raise ValueError(
+                f"learner.workers: {self.learner.workers} workers for {batch // self.algorithm.minibatches} "
+                "samples an update; use fewer workers or a larger batch"
+            )
+        return self
+
+
+class EvaluateConfig(StageConfig):
+    """Evaluation alone."""
+
+    stage: Literal["evaluate"]
+    model: str
+    """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _has_tasks(self) -> "EvaluateConfig":
+        if self.eval is None:
+            raise ValueError("eval: an evaluate stage needs `eval.tasks`")
+        return self
+
+
+AnyStage = PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
+STAGES: dict[str, type[AnyStage]] = {
+    "pretrain": PretrainConfig,
+    "sft": SFTConfig,
+    "rl": RLConfig,
+    "evaluate": EvaluateConfig,
+}

@@ -1,0 +1,1 @@
+"""Data: tasks, chat templates, batches, the shipped task generators."""

@@ -1,0 +1,224 @@
+"""The learner engine: a Hugging Face causal language model under DeepSpeed ZeRO 0-3.
+
+One engine for pretraining, SFT and the RL policy; they differ in the loss's name and the data. A process group
+(RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) must be in the environment before it is made.
+
+Notation: B = sequences of a micro-batch, T = padded tokens, N = trained tokens, V = vocabulary.
+
+Sequences are padded on the right and attention is causal, so that no attention mask is needed: a padded position
+comes after every real one and is not in the loss. Does not: pack sequences, or offload to CPU or disk yet.
+"""
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlreason.algorithms import kl
+from rlreason.algorithms.losses import clipped_policy_gradient, cross_entropy, token_logprobs
+from rlreason.algorithms.schedule import lr_at
+from rlreason.config.schema import LearnerConfig
+from rlreason.engines import _compat
+from rlreason.engines.learner_setup import (
+    adamw,
+    build_module,
+    deepspeed_config,
+    flat,
+    random_states,
+    restore_random_states,
+    tied_weights,
+    writing,
+)
+from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats
+
+
+class LearnerEngine:
+    """Example: engine = LearnerEngine(LearnerConfig(lr=1e-4), model="path", total_steps=10, seed=0)"""
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        *,
+        total_steps: int,
+        seed: int,
+        model: str | None = None,
+        architecture: dict[str, Any] | None = None,
+    ) -> None:
+        """`model` is a checkpoint; or `architecture` describes one to be made from scratch."""
+        import deepspeed
+
+        self.config = config
+        self.total_steps = total_steps
+        self.step = 0
+        self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        torch.manual_seed(seed)
+        random.seed(seed)
+        _compat.skip_native_cpu_collectives()
+        deepspeed.init_distributed(dist_backend="nccl" if config.gpus else "gloo", verbose=False)
+        module = build_module(config, model, architecture)
+        if config.gradient_checkpointing:
+            module.gradient_checkpointing_enable()
+        optimizer = adamw(module, config)
+        self._grad_norm: float | None = None
+        if config.zero_stage == 0:
+            # DeepSpeed clips without keeping the norm at stage 0, so both are done here, after its reduction.
+            optimizer.register_step_pre_hook(lambda *_: self._clip(module))
+        self.engine, *_ = deepspeed.initialize(
+            model=module, optimizer=optimizer, config=deepspeed_config(config, self.world_size)
+        )
+        self.device = self.engine.device
+        # bfloat16 may round a right first step away, and stage 3 holds shards: the check is for the other cases.
+        checked = config.dtype == "float32" and config.zero_stage < 3
+        self._before_first_step = {n: p.detach().clone() for n, p in self._trainable()} if checked else {}
+
+    def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
+        """One optimizer step over this rank's micro-batches.
+
+        `num_trained_tokens` counts the whole batch, all ranks: every loss is divided by it, so neither the
+        split into micro-batches nor the number of ranks changes the update.
+        """
+        sums = torch.zeros(6, dtype=torch.float64)
+        lr = lr_at(
+            self.step,
+            peak=self.config.lr,
+            total_steps=self.total_steps,
+            warmup_steps=self.config.warmup_steps,
+            shape=self.config.lr_schedule,
+            min_ratio=self.config.min_lr_ratio,
+        )
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = lr
+        for micro_batch in micro_batches:
+            value, parts = self._loss(micro_batch, loss, num_trained_tokens)
+            # DeepSpeed averages gradients over ranks; the loss is a share of a global sum.
+            self.engine.backward(value * self.world_size, scale_wrt_gas=False)
+            sums += parts
+        self.engine.step()
+        self.step += 1
+        norm = self._grad_norm if self.config.zero_stage == 0 else self.engine.get_global_grad_norm()
+        if norm and self._before_first_step:
+            self._assert_all_moved()
+        total, entropy, gap, divergence, clipped, count = sums.tolist()
+        return UpdateStats(
+            loss=total,
+            entropy=entropy,
+            logprob_gap=gap,
+            mismatch_kl=divergence,
+            num_clipped=clipped,
+            num_tokens=int(count),
+            grad_norm=float(norm or 0.0),
+            lr=lr,
+        )
+
+    @torch.no_grad()
+    def logprobs(self, micro_batches: list[list[TrainSequence]], temperature: float = 1.0) -> list[list[float]]:
+        """Logprobs of the masked tokens of each sequence, in nats, in the order given."""
+        found: list[list[float]] = []
+        for micro_batch in micro_batches:
+            flat = self._forward(micro_batch, temperature)[0].tolist()
+            for sequence in micro_batch:
+                count = sequence.num_trained_tokens
+                found.append(flat[:count])
+                flat = flat[count:]
+        return found
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All parameters by their Hugging Face names, whole, one at a time. Every rank must iterate."""
+        import deepspeed
+
+        for name, parameter in self.engine.module.named_parameters():
+            with deepspeed.zero.GatheredParameters([parameter], enabled=self.config.zero_stage == 3):
+                yield name, parameter.detach()
+
+    def save_model(self, path: Path) -> None:
+        """A Hugging Face checkpoint (safetensors), written by rank 0. Every rank must call it."""
+        state = {
+            name: weight.to("cpu", copy=True) if self.rank == 0 else weight for name, weight in self.named_weights()
+        }
+        if self.rank == 0:
+            module = self.engine.module
+            with writing(path):
+                module.save_pretrained(path, state_dict=state | tied_weights(module, state), safe_serialization=True)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Everything to resume this rank from: parameters, optimizer, random states, step. Every rank must call it."""
+        with writing(path):
+            self.engine.save_checkpoint(str(path), tag="learner", client_state={"step": self.step})
+            torch.save(_random_states(), path / f"random-rank{self.rank}.pt")
+            if self.rank == 0:
+                (path / "learner.json").write_text(json.dumps(self._layout()))
+
+    def load_checkpoint(self, path: Path) -> None:
+        """Raises RunError where the checkpoint is of another number of ranks or ZeRO stage."""
+        saved = json.loads((path / "learner.json").read_text())
+        if saved != self._layout():
+            raise RunError(
+                f"checkpoint {path} was made with {saved['world_size']} learner workers at ZeRO stage "
+                f"{saved['zero_stage']}; resume with the same"
+            )
+        _, client_state = self.engine.load_checkpoint(str(path), tag="learner")
+        self.step = client_state["step"]
+        # Our own file, made by save_checkpoint above.
+        restore_random_states(torch.load(path / f"random-rank{self.rank}.pt", weights_only=False))
+
+    def _layout(self) -> dict[str, Any]:
+        """What a checkpoint's shards depend on."""
+        return {"world_size": self.world_size, "zero_stage": self.config.zero_stage, "dtype": self.config.dtype}
+
+    def _loss(self, micro_batch: list[TrainSequence], loss: LossSpec, denominator: int) -> tuple[Tensor, Tensor]:
+        """The micro-batch's share of the loss, and its sums for UpdateStats: see `update`."""
+        logprob_N, entropy_N, anchor = self._forward(micro_batch, loss.temperature)
+        if not logprob_N.numel():
+            return anchor, torch.zeros(6, dtype=torch.float64)
+        gap = divergence = clipped = torch.zeros(())
+        if loss.name == "cross_entropy":
+            value = cross_entropy(logprob_N, denominator)
+        else:
+            behaviour_N = flat(micro_batch, lambda s: s.logprobs, self.device)
+            advantage_N = flat(micro_batch, lambda s: (s.advantage,) * len(s.tokens), self.device)
+            current_N = logprob_N.detach()
+            value, clipped = clipped_policy_gradient(
+                logprob_N,
+                current_N if loss.on_policy else behaviour_N,
+                advantage_N,
+                clip_low=loss.clip_low,
+                clip_high=loss.clip_high,
+                denominator=denominator,
+            )
+            gap = (current_N - behaviour_N).abs().sum()
+            divergence = kl.k3(behaviour_N, current_N).sum()
+        parts = torch.stack([value.detach(), entropy_N.sum(), gap, divergence, clipped.float()]).double().cpu()
+        return value, torch.cat([parts, torch.tensor([float(logprob_N.numel())], dtype=torch.float64)])
+
+    def _forward(self, micro_batch: list[TrainSequence], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """logprob_N and entropy_N of the trained tokens; and a zero that reaches every parameter."""
+        width = max((len(sequence.tokens) for sequence in micro_batch), default=2)
+        tokens_BT = torch.zeros(max(1, len(micro_batch)), width, dtype=torch.long)
+        mask_BT = torch.zeros_like(tokens_BT, dtype=torch.bool)
+        for row, sequence in enumerate(micro_batch):
+            tokens_BT[row, : len(sequence.tokens)] = torch.tensor(sequence.tokens)
+            mask_BT[row, : len(sequence.mask)] = torch.tensor(sequence.mask, dtype=torch.bool)
+        tokens_BT, mask_BT = tokens_BT.to(self.device), mask_BT.to(self.device)
+        logits_BTV = self.engine(input_ids=tokens_BT, use_cache=False).logits
+        predicts_BT = mask_BT[:, 1:]
+        logits_NV, target_N = logits_BTV[:, :-1][predicts_BT], tokens_BT[:, 1:][predicts_BT]
+        logprob_N, entropy_N = token_logprobs(logits_NV, target_N, temperature)
+        return logprob_N, entropy_N, logits_BTV.sum() * 0.0
+
+    def _trainable(self) -> list[tuple[str, Tensor]]:
+        return [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]
+
+    def _assert_all_moved(self) -> None:
+        """A parameter that silently never trains is a bug of the set-up, not of the data."""
+        still = [name for name, p in self._trainable() if p.equal(self._before_first_step.get(name, p + 1))]
+        self._before_first_step = {}
+        if still:
+            raise RunError(f"{len(still)} parameters did not move in the first step, {still[0]} among them")
+
+    def _clip(self, module: torch.nn.Module) -> None:
+        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(module.parameters(), self.config.max_grad_norm))

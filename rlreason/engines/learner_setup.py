@@ -1,0 +1,102 @@
+"""The parts that the learner engine is set up from: model, optimizer, DeepSpeed's configuration, random states."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlreason.config.schema import LearnerConfig
+from rlreason.types import RunError, TrainSequence, UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def build_module(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
+    """The model from a checkpoint (safetensors only), or with fresh weights of the given architecture."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if model is not None:
+        try:
+            return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)  # type: ignore[no-any-return]
+        except (OSError, ValueError) as error:
+            raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    keys = dict(architecture or {})
+    try:
+        described = AutoConfig.for_model(keys.pop("model_type"), **keys)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"architecture: {str(error).strip().splitlines()[0]}") from None
+    return AutoModelForCausalLM.from_config(described, dtype=DTYPES[config.dtype])  # type: ignore[no-any-return]
+
+
+def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices only, not on norms and biases."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)
+
+
+def deepspeed_config(config: LearnerConfig, world_size: int) -> dict[str, Any]:
+    return {
+        # Batches are built by token budget, outside; the caller decides when an accumulation ends.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": config.max_grad_norm if config.zero_stage else 0.0,
+        "zero_optimization": {"stage": config.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": config.dtype == "bfloat16"},
+        "steps_per_print": 10**9,
+    }
+
+
+def flat(
+    micro_batch: list[TrainSequence], of: Callable[[TrainSequence], Sequence[float]], device: torch.device
+) -> Tensor:
+    """[N] values of the trained tokens, in the order of the boolean mask: row by row."""
+    values = [
+        value
+        for sequence in micro_batch
+        for value, trained in zip(of(sequence)[1:], sequence.mask[1:], strict=True)
+        if trained
+    ]
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def tied_weights(module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The second names of tied parameters: `save_pretrained` wants every name of the state dict."""
+    by_data = {parameter.data_ptr(): name for name, parameter in module.named_parameters()}
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: state[by_data[p.data_ptr()]] for name, p in named if name not in state and p.data_ptr() in by_data}
+
+
+def random_states() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failed write into one line. torch reports a full disk as RuntimeError, safetensors as its own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"cannot write {path}: {str(error).strip().splitlines()[0]}") from None

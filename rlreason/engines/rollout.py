@@ -1,0 +1,162 @@
+"""The rollout engine: vLLM's AsyncLLM behind a few typed methods.
+
+Requests are token ids with a seed each, so that a sample depends on the weights and its seed alone, not on the
+engine that serves it or on what runs beside it (bit for bit on CPU). Logprobs are those of the sampled
+distribution. Every request carries the policy version as prefix-cache salt: a cache of old weights is never read.
+Does not: tokenise chats, know tasks, or survive the death of vLLM's process.
+"""
+
+import asyncio
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rlreason.config.schema import RolloutConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One response to write.
+
+    Example: Request(prompt=(1, 5, 9), seed=7, temperature=1.0, max_tokens=64)
+    """
+
+    prompt: tuple[int, ...]
+    seed: int
+    temperature: float
+    """0 is greedy."""
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the engine wrote."""
+
+    tokens: tuple[int, ...]
+    """End-of-sequence token included."""
+    logprobs: tuple[float, ...]
+    """One a token, in nats."""
+    finish_reason: Literal["stop", "length"]
+
+
+class RolloutEngine:
+    """Example: engine = RolloutEngine("path", RolloutConfig(), dtype="float32", seed=0)"""
+
+    def __init__(self, model: str, config: RolloutConfig, *, dtype: str, seed: int) -> None:
+        os.environ.update(_environment(config))
+        from vllm import AsyncEngineArgs
+        from vllm.config.weight_transfer import WeightTransferConfig
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        on_cpu = not config.gpus
+        arguments: dict[str, Any] = {} if on_cpu else {"gpu_memory_utilization": config.gpu_memory_utilization}
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=model,
+                dtype=dtype,
+                seed=seed,
+                max_model_len=config.max_context_tokens,
+                max_num_seqs=config.max_concurrent,
+                tensor_parallel_size=config.tensor_parallel,
+                # torch.compile starts slower and runs no faster on CPU.
+                enforce_eager=on_cpu,
+                # A seeded request cannot be prefilled in parts on CPU (vLLM 0.32: its generator cannot step back).
+                enable_chunked_prefill=not on_cpu,
+                max_num_batched_tokens=max(8192, config.max_context_tokens),
+                distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
+                logprobs_mode="processed_logprobs",
+                generation_config="vllm",
+                weight_transfer_config=WeightTransferConfig(backend=config.weight_sync),
+                disable_log_stats=True,
+                **arguments,
+            )
+        )
+        self._sampling = SamplingParams
+        self._final_only = RequestOutputKind.FINAL_ONLY
+        self._stop = list(config.stop)
+        self._ids = itertools.count()
+        self._running = 0
+        self.version = 0
+
+    async def generate(self, requests: list[Request], stop_ids: list[int]) -> list[Completion]:
+        """Completions in the order of the requests. All run at the same time."""
+        return await asyncio.gather(*[self._one(request, stop_ids) for request in requests])
+
+    async def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[float]:
+        """Logprobs of tokens[1:] given what comes before each, at temperature 1, in nats."""
+        params = self._sampling(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        output = await self._run(tokens, params)
+        return [found[token].logprob for token, found in zip(tokens[1:], output.prompt_logprobs[1:], strict=True)]
+
+    async def init_weight_transfer(self, init_info: dict[str, Any]) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+
+    async def start_weight_update(self) -> None:
+        """Requests under way are frozen, not dropped, until `finish_weight_update`."""
+        self._paused = self._running > 0
+        if self._paused:
+            await self._llm.pause_generation(mode="keep", clear_cache=False)
+        await self._llm.start_weight_update()
+
+    async def update_weights(self, update_info: dict[str, Any]) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+
+    async def finish_weight_update(self, version: int) -> None:
+        await self._llm.finish_weight_update(str(version))
+        self.version = version
+        if self._paused:
+            await self._llm.resume_generation()
+
+    def shutdown(self) -> None:
+        self._llm.shutdown()
+
+    async def _one(self, request: Request, stop_ids: list[int]) -> Completion:
+        params = self._sampling(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            stop=self._stop or None,
+            stop_token_ids=stop_ids,
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=bool(self._stop),
+            output_kind=self._final_only,
+        )
+        output = (await self._run(request.prompt, params)).outputs[0]
+        logprobs = tuple(output.logprobs.logprobs)
+        assert len(logprobs) == len(output.token_ids), "vLLM returned a logprob count that is not its token count"
+        assert all(map(math.isfinite, logprobs)), "vLLM returned a logprob that is not finite"
+        finish_reason: Literal["stop", "length"] = "length" if output.finish_reason == "length" else "stop"
+        return Completion(tokens=tuple(output.token_ids), logprobs=logprobs, finish_reason=finish_reason)
+
+    async def _run(self, prompt: tuple[int, ...], params: Any) -> Any:
+        self._running += 1
+        try:
+            last = None
+            request = {"prompt_token_ids": list(prompt), "cache_salt": f"version-{self.version}"}
+            async for output in self._llm.generate(request, params, f"r{next(self._ids)}"):
+                last = output
+            assert last is not None, "vLLM ended a request without an output"
+            return last
+        finally:
+            self._running -= 1
+
+
+def _environment(config: RolloutConfig) -> dict[str, str]:
+    """What vLLM reads from the environment. On CPU the default thread binding would leave one core idle."""
+    common = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")}
+    if config.gpus:
+        return common
+    if config.tensor_parallel == 1:
+        # Else vLLM puts one more process between the scheduler and the model on CPU.
+        common["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    # Whole numbers only, in vLLM 0.32.
+    space = str(max(1, math.ceil(config.kv_cache_gib)))
+    return common | {"VLLM_CPU_KVCACHE_SPACE": space, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -1,0 +1,118 @@
+"""The child's side of `killable`: loads one function and answers calls until its input closes.
+
+Started by `killable.KillableFunction` and by nothing else. Requests come as pickles (they are the parent's own data),
+answers go back as JSON: a child that was fooled by hostile text must not run code in its parent.
+Does not bound time (the parent does) and is no sandbox: the function has the rights of this user.
+"""
+
+import ctypes
+import json
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from rlreason.rewards.paths import find_function
+
+HEADER = struct.Struct("!Q")
+"""Length in bytes of the message that follows."""
+PR_SET_PDEATHSIG = 1
+MAX_MESSAGE_CHARS = 20_000
+
+
+def main(parent_pid: int) -> None:
+    """Serve one parent. Exits when the parent closes the pipe, dies, or kills this process."""
+    _die_with(parent_pid)
+    requests, replies = _take_protocol_pipes()
+    setup = pickle.loads(_read(requests))
+    _limit(setup["memory_bytes"])
+    try:
+        function = find_function(setup["path"])
+        if setup["factory_args"] is not None:
+            function = function(*setup["factory_args"])
+    except BaseException as error:
+        _write(replies, _raised(error))
+        return
+    _write(replies, {"kind": "ready"})
+    _serve(function, requests, replies)
+
+
+def _serve(function: Callable[..., Any], requests: BinaryIO, replies: BinaryIO) -> None:
+    own_pid = os.getpid()
+    while True:
+        try:
+            call = _read(requests)
+        except EOFError:
+            return
+        try:
+            call_id, args = pickle.loads(call)
+            reply = {"kind": "ok", "id": call_id, "value": function(*args)}
+            encoded = json.dumps(reply).encode()
+        # The boundary: whatever the user's function throws, SystemExit too, goes back as a typed result.
+        except BaseException as error:
+            encoded = json.dumps(_raised(error)).encode()
+        if os.getpid() != own_pid:
+            os._exit(0)  # the function forked and its copy came back here
+        _write_bytes(replies, encoded)
+
+
+def _die_with(parent_pid: int) -> None:
+    """SIGKILL when the parent's spawning thread ends; that thread lives as long as the parent."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)  # it died before the line above took effect
+
+
+def _take_protocol_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Move the pipes off 0 and 1, so that print and input of the function cannot touch the protocol."""
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def _limit(memory_bytes: int | None) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _raised(error: BaseException) -> dict[str, str]:
+    text = "".join(traceback.format_exception(error, limit=-20))
+    return {
+        "kind": "raised",
+        "error": type(error).__name__,
+        "message": str(error)[:MAX_MESSAGE_CHARS],
+        "traceback": text[-MAX_MESSAGE_CHARS:],
+    }
+
+
+def _read(pipe: BinaryIO) -> bytes:
+    header = pipe.read(HEADER.size)
+    if len(header) < HEADER.size:
+        raise EOFError
+    (length,) = HEADER.unpack(header)
+    body = pipe.read(length)
+    if len(body) < length:
+        raise EOFError
+    return body
+
+
+def _write(pipe: BinaryIO, message: dict[str, Any]) -> None:
+    _write_bytes(pipe, json.dumps(message).encode())
+
+
+def _write_bytes(pipe: BinaryIO, body: bytes) -> None:
+    pipe.write(HEADER.pack(len(body)) + body)
+    pipe.flush()
+
+
+if __name__ == "__main__":
+    sys.exit("started by rlreason.rewards.killable, not by hand")

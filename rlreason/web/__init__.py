@@ -1,0 +1,1 @@
+"""Pages that people look at. They read run directories and nothing else."""

@@ -1,0 +1,1 @@
+"""Workers: Ray actors around the engines, and the fleets that hold them."""

@@ -1,0 +1,81 @@
+"""Joining or starting a Ray cluster, and waiting for its answers with errors that a user can read."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from rlreason.config.schema import WorkerConfig
+from rlreason.types import RunError, UserError
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A Ray cluster for the block: the one that RAY_ADDRESS names, the one already joined, or a local one of its own."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    joined = "RAY_ADDRESS" in os.environ
+    try:
+        ray.init(
+            include_dashboard=None if joined else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except ConnectionError as error:
+        raise UserError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def require_resources(wanted: dict[str, WorkerConfig]) -> None:
+    """Raises UserError where the workers together need more than the cluster has: they would wait for ever."""
+    have = ray.cluster_resources()
+    for resource, key in (("cpus", "CPU"), ("gpus", "GPU")):
+        needs = {name: config.workers * getattr(config, resource) for name, config in wanted.items()}
+        total = sum(needs.values())
+        if total > have.get(key, 0) + 1e-6:
+            parts = ", ".join(f"{name} {wanted[name].workers} x {getattr(wanted[name], resource):g}" for name in needs)
+            raise UserError(
+                f"the workers need {total:g} {key}s ({parts}), the cluster has {have.get(key, 0):g}; "
+                f"lower `workers` or `{resource}`, or add nodes"
+            )
+
+
+def worker_options(config: WorkerConfig) -> dict[str, Any]:
+    """Ray actor options of a worker: what it reserves and its threads."""
+    threads = str(config.threads or max(1, round(config.cpus + 0.49)))
+    return {
+        "num_cpus": config.cpus,
+        "num_gpus": config.gpus,
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}},
+    }
+
+
+def get(references: Any, timeout_s: float | None = None) -> Any:
+    """ray.get whose errors are ours: a user's mistake found by a worker, or one line that says which worker failed."""
+    try:
+        return ray.get(references, timeout=timeout_s)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserError | RunError):
+            raise type(cause)(str(cause)) from None
+        raise RunError(f"a worker failed: {_last_line(str(error))}") from error
+    except ray.exceptions.RayActorError as error:
+        raise RunError(f"a worker died: {' '.join(str(error).split())[:400]}") from error
+    except ray.exceptions.GetTimeoutError:
+        raise RunError(f"workers did not answer within {timeout_s:g} s") from None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown error"

@@ -1,0 +1,92 @@
+"""The learner worker: one rank of the DeepSpeed learner in a Ray process."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from rlreason.config.schema import LearnerConfig, RolloutConfig
+from rlreason.types import LossSpec, TrainSequence, UpdateStats
+from rlreason.workers.weight_sync import RayWeightSyncClient
+
+
+class LearnerWorker:
+    """Ray actor. `address` of rank 0 first, then `start` on all ranks, then anything on all ranks alike."""
+
+    def address(self) -> tuple[str, int]:
+        """This host and a free port, for the ranks to meet."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def start(
+        self,
+        rank: int,
+        config: LearnerConfig,
+        address: tuple[str, int],
+        total_steps: int,
+        seed: int,
+        model: str | None,
+        architecture: dict[str, Any] | None,
+    ) -> None:
+        os.environ.update(
+            RANK=str(rank),
+            WORLD_SIZE=str(config.workers),
+            LOCAL_RANK="0",  # Ray shows each worker its own device only.
+            MASTER_ADDR=address[0],
+            MASTER_PORT=str(address[1]),
+        )
+        import torch
+
+        from rlreason.engines.learner import LearnerEngine
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self._engine = LearnerEngine(
+            config, total_steps=total_steps, seed=seed, model=model, architecture=architecture
+        )
+
+    def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
+        return self._engine.update(micro_batches, loss, num_trained_tokens)
+
+    def logprobs(self, micro_batches: list[list[TrainSequence]], temperature: float) -> list[list[float]]:
+        return self._engine.logprobs(micro_batches, temperature)
+
+    def connect(self, rollout_workers: list[ActorHandle], config: RolloutConfig, address: tuple[str, int]) -> None:
+        """Opens the way for weights to the rollout workers."""
+        from rlreason.engines.weight_sender import BucketSender, Sender, VllmSender
+
+        rank, weights = self._engine.rank, self._engine.named_weights
+        self._client = RayWeightSyncClient(rollout_workers)
+        if config.weight_sync == "ray_object_store":
+            self._sender: Sender = BucketSender(
+                weights, self._client, is_sender=rank == 0, bucket_bytes=config.sync_bucket_bytes
+            )
+        else:
+            self._sender = VllmSender(
+                config.weight_sync,
+                weights,
+                self._client,
+                rank=rank,
+                address=address[0],
+                port=address[1],
+                num_receivers=config.workers * config.tensor_parallel,
+            )
+
+    def send_weights(self, version: int) -> None:
+        self._client.version = version
+        self._sender.send()
+
+    def save_model(self, path: Path) -> None:
+        self._engine.save_model(path)
+
+    def save_checkpoint(self, path: Path) -> None:
+        self._engine.save_checkpoint(path)
+
+    def load_checkpoint(self, path: Path) -> None:
+        self._engine.load_checkpoint(path)
+
+    def num_parameters(self) -> int:
+        return sum(getattr(p, "ds_numel", p.numel()) for p in self._engine.engine.module.parameters())

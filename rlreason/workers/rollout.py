@@ -1,0 +1,108 @@
+"""The rollout worker: one vLLM engine in a Ray process. It turns tasks into samples."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlreason.config.schema import RolloutConfig
+from rlreason.types import PromptTask, Sample
+from rlreason.workers.weight_sync import bucket_to_file
+
+
+def request_seed(run_seed: int, version: int, task_id: str, index: int, turn: int = 0) -> int:
+    """The seed of one request: the same whichever engine serves it, in whatever order, resumed or not."""
+    text = f"{run_seed}/{version}/{task_id}/{index}/{turn}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class RolloutWorker:
+    """Ray actor (asynchronous: groups run side by side). Call `start` first."""
+
+    async def start(self, model: str, config: RolloutConfig, dtype: str, seed: int) -> None:
+        from rlreason.data.chat import load_tokenizer
+        from rlreason.engines.rollout import RolloutEngine
+
+        self._config, self._seed = config, seed
+        self._tokenizer = load_tokenizer(model)
+        self._stop_ids = sorted(_stop_ids(model, self._tokenizer))
+        self._engine = RolloutEngine(model, config, dtype=dtype, seed=seed)
+
+    async def generate(
+        self, prompts: list[PromptTask], num_samples: int, temperature: float, max_tokens: int
+    ) -> list[list[Sample]]:
+        """A group of samples for each task."""
+        from rlreason.engines.rollout import Request
+
+        version = self._engine.version
+        requests = [
+            Request(
+                prompt=prompt.tokens,
+                seed=request_seed(self._seed, version, prompt.task.id, index),
+                temperature=temperature,
+                max_tokens=max_tokens,
+            )
+            for prompt in prompts
+            for index in range(num_samples)
+        ]
+        completions = await self._engine.generate(requests, self._stop_ids)
+        groups = []
+        for place, prompt in enumerate(prompts):
+            group = completions[place * num_samples : (place + 1) * num_samples]
+            groups.append([self._sample(prompt, index, version, completion) for index, completion in enumerate(group)])
+        return groups
+
+    async def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[float]:
+        return await self._engine.prompt_logprobs(tokens)
+
+    async def init_weight_transfer(self, init_info: dict[str, Any]) -> None:
+        await self._engine.init_weight_transfer(init_info)
+
+    async def start_weight_update(self) -> None:
+        await self._engine.start_weight_update()
+
+    async def load_bucket(self, bucket: np.ndarray) -> None:
+        path = bucket_to_file(bucket)
+        try:
+            await self._engine.update_weights({"path": str(path)})
+        finally:
+            Path(path).unlink()
+
+    async def update_weights(self, update_info: dict[str, Any]) -> None:
+        await self._engine.update_weights(update_info)
+
+    async def finish_weight_update(self, version: int) -> None:
+        await self._engine.finish_weight_update(version)
+
+    async def shutdown(self) -> None:
+        self._engine.shutdown()
+
+    def _sample(self, prompt: PromptTask, index: int, version: int, completion: Any) -> Sample:
+        num_prompt = len(prompt.tokens)
+        text_tokens = list(completion.tokens)
+        if text_tokens and text_tokens[-1] in self._stop_ids:
+            text_tokens.pop()
+        return Sample(
+            task_id=prompt.task.id,
+            index=index,
+            policy_version=version,
+            tokens=prompt.tokens + completion.tokens,
+            mask=(0,) * num_prompt + (1,) * len(completion.tokens),
+            logprobs=(0.0,) * num_prompt + completion.logprobs,
+            prompt=prompt.text,
+            response=self._tokenizer.decode(text_tokens, skip_special_tokens=True),
+            finish_reason=completion.finish_reason,
+        )
+
+
+def _stop_ids(model: str, tokenizer: Any) -> set[int]:
+    """End-of-sequence ids: the tokenizer's, and those of generation_config.json (chat models list several)."""
+    from transformers import GenerationConfig
+
+    ids = {int(tokenizer.eos_token_id)}
+    try:
+        found = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:
+        return ids
+    return ids | ({found} if isinstance(found, int) else set(found or []))
