@@ -10,16 +10,20 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Train a language model to reason: pretraining, SFT and RL with verifiable rewards on Ray, vLLM and DeepSpeed.",
+    help="Train a language model to reason: pretraining, SFT, RL with verifiable rewards; Ray, vLLM, DeepSpeed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="PATH", help="A configuration file (one stage) or a recipe folder.")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="A configuration file (one stage) or a recipe folder.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as learner.lr=1e-5; in a recipe 30-rl.learner.lr=1e-5."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Overrides, such as learner.lr=1e-5; in a recipe 30-rl.learner.lr=1e-5."
+    ),
 ]
 
 

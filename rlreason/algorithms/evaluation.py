@@ -4,6 +4,7 @@ Notation: K = samples of one problem; `correct_K` are booleans, `answer_K` final
 """
 
 from collections import Counter
+from collections.abc import Hashable, Sequence
 
 
 def avg_at_k(correct_K: list[bool]) -> float:
@@ -16,7 +17,7 @@ def pass_at_k(correct_K: list[bool]) -> float:
     return float(any(correct_K))
 
 
-def maj_at_k(correct_K: list[bool], answer_K: list[str | None]) -> float:
+def maj_at_k(correct_K: list[bool], answer_K: Sequence[Hashable]) -> float:
     """1.0 if the most frequent answer is right (Wang et al. 2022, arXiv 2203.11171).
 
     Samples without an answer do not vote; of equally frequent answers the first one counts.

@@ -4,6 +4,7 @@
 replaces. Overrides come last. Raises UserError for every mistake a user can make.
 """
 
+import contextlib
 import difflib
 from pathlib import Path
 from typing import Any, get_args
@@ -79,10 +80,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise UserError(f"override `{override}`: bad YAML: {' '.join(str(error).split())}") from None
     # YAML 1.1 reads 1e-5 as text; a number is what everyone means.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     node: Any = raw
     *parents, last = key.split(".")
     for parent in parents:

@@ -251,7 +251,7 @@ class RLConfig(TrainConfig):
     """Policy versions that rollouts may run behind; 0 is on-policy."""
     algorithm: AlgorithmConfig = AlgorithmConfig()
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
-    """Largest mean |learner - engine| logprob on the probe after a sync, in nats; null: 1e-4 in float32, 0.1 in bfloat16."""
+    """Largest mean |learner - engine| logprob on the probe after a sync, nats; null: 1e-4 in float32, 0.1 in bfloat16."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RLConfig":

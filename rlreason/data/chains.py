@@ -84,8 +84,8 @@ def tokenizer() -> Any:
 
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token="<pad>"))
     pieces = Regex(r"\\boxed\{|[\s\S]")
-    core.pre_tokenizer = pre_tokenizers.Split(pieces, behavior="isolated")  # type: ignore[assignment]
-    core.decoder = decoders.Fuse()  # type: ignore[assignment]
+    core.pre_tokenizer = pre_tokenizers.Split(pieces, behavior="isolated")
+    core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",

@@ -4,7 +4,7 @@ that nothing is tokenised twice and there is one beginning-of-sequence token.
 
 from typing import Any
 
-from rlreason.types import Task, TrainSequence, UserError
+from rlreason.types import Message, Task, TrainSequence, UserError
 
 
 def load_tokenizer(source: str) -> Any:
@@ -35,9 +35,12 @@ def encode_prompt(tokenizer: Any, task: Task, system: str | None = None) -> tupl
     """
     if tokenizer.chat_template is None:
         if not isinstance(task.prompt, str) or system is not None:
-            raise UserError(f"task {task.id}: messages and `system` need a tokenizer with a chat template; this has none")
+            raise UserError(
+                f"task {task.id}: messages and `system` need a tokenizer with a chat template; this has none"
+            )
         return task.prompt, tuple(tokenizer(task.prompt)["input_ids"])
-    messages = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
+    asked = ({"role": "user", "content": task.prompt},) if isinstance(task.prompt, str) else task.prompt
+    messages: list[Message] = [*asked]
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

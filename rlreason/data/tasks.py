@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import DataConfig
-from rlreason.data.functions import load_function
+from rlreason.paths import find_function
 from rlreason.types import Task, UserError
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
@@ -43,7 +43,9 @@ def _task(row: dict[str, Any], index: int, source: str, config: DataConfig) -> T
     if isinstance(prompt, list):
         prompt = tuple(prompt)
     elif not isinstance(prompt, str):
-        raise UserError(f"data `{source}`, row {index}: `{config.prompt_column}` is neither text nor a list of messages")
+        raise UserError(
+            f"data `{source}`, row {index}: `{config.prompt_column}` is neither text nor a list of messages"
+        )
     if config.template is not None:
         try:
             prompt = config.template.format(**{**row, "prompt": prompt})
@@ -64,7 +66,7 @@ def _task(row: dict[str, Any], index: int, source: str, config: DataConfig) -> T
 def _generated(config: DataConfig) -> list[dict[str, Any]]:
     assert config.generate is not None
     try:
-        return list(load_function(config.generate)(**config.args))
+        return list(find_function(config.generate)(**config.args))
     except TypeError as error:
         raise UserError(f"data `{config.generate}`: wrong `args`: {error}") from None
 

@@ -62,7 +62,7 @@ class LearnerEngine:
         deepspeed.init_distributed(dist_backend="nccl" if config.gpus else "gloo", verbose=False)
         module = build_module(config, model, architecture)
         if config.gradient_checkpointing:
-            module.gradient_checkpointing_enable()
+            module.gradient_checkpointing_enable()  # type: ignore[operator]
         optimizer = adamw(module, config)
         self._grad_norm: float | None = None
         if config.zero_stage == 0:
@@ -149,7 +149,7 @@ class LearnerEngine:
         """Everything to resume this rank from: parameters, optimizer, random states, step. Every rank must call it."""
         with writing(path):
             self.engine.save_checkpoint(str(path), tag="learner", client_state={"step": self.step})
-            torch.save(_random_states(), path / f"random-rank{self.rank}.pt")
+            torch.save(random_states(), path / f"random-rank{self.rank}.pt")
             if self.rank == 0:
                 (path / "learner.json").write_text(json.dumps(self._layout()))
 

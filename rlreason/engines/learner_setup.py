@@ -21,7 +21,7 @@ def build_module(config: LearnerConfig, model: str | None, architecture: dict[st
 
     if model is not None:
         try:
-            return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)  # type: ignore[no-any-return]
+            return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)
         except (OSError, ValueError) as error:
             raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
     keys = dict(architecture or {})
@@ -29,7 +29,7 @@ def build_module(config: LearnerConfig, model: str | None, architecture: dict[st
         described = AutoConfig.for_model(keys.pop("model_type"), **keys)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"architecture: {str(error).strip().splitlines()[0]}") from None
-    return AutoModelForCausalLM.from_config(described, dtype=DTYPES[config.dtype])  # type: ignore[no-any-return]
+    return AutoModelForCausalLM.from_config(described, dtype=DTYPES[config.dtype])
 
 
 def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from rlreason.rewards.paths import find_function
+from rlreason.paths import find_function
 
 HEADER = struct.Struct("!Q")
 """Length in bytes of the message that follows."""

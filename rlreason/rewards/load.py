@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any, get_args
 
-from rlreason.rewards.paths import find_function
+from rlreason.paths import find_function
 from rlreason.types import Score, ScoreStatus, Task, UserError
 
 ScoreFunction = Callable[[str, Task], Score]

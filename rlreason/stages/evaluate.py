@@ -93,7 +93,9 @@ def prompt_tasks(data: DataConfig, rollout: RolloutConfig, tokenizer: Any, sourc
     return kept
 
 
-def sample_rows(groups: list[Group], step: int, *, split: str, rewards: list[list[float]] | None = None) -> list[dict[str, Any]]:
+def sample_rows(
+    groups: list[Group], step: int, *, split: str, rewards: list[list[float]] | None = None
+) -> list[dict[str, Any]]:
     """Rows of samples.jsonl."""
     rows = []
     for place, group in enumerate(groups):

@@ -70,7 +70,8 @@ class Checkpointer:
         except (OSError, RunError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(
-                f"step {step}: no checkpoint: {error}; free space, then add --resume to go on from step {self.last_step or 0}"
+                f"step {step}: no checkpoint: {error}; mend that, "
+                f"then add --resume to go on from step {self.last_step or 0}"
             ) from None
         self.last_step = step
         self._log.event("checkpoint", step=step)
@@ -110,8 +111,9 @@ def require_model(model: str) -> None:
 def require_context(num_prompt_tokens: int, max_response: int, max_context: int, what: str) -> None:
     if num_prompt_tokens + max_response > max_context:
         raise UserError(
-            f"{what}: a prompt of {num_prompt_tokens} tokens and a response of {max_response} do not fit the context of "
-            f"{max_context}; raise rollout.max_context_tokens, lower rollout.max_response_tokens, or set `too_long: drop`"
+            f"{what}: a prompt of {num_prompt_tokens} tokens and a response of {max_response} do not fit the context "
+            f"of {max_context}; raise rollout.max_context_tokens, lower rollout.max_response_tokens, "
+            "or set `too_long: drop`"
         )
 
 

@@ -46,7 +46,9 @@ def load_steps(path: Path, overrides: list[str]) -> list[Step]:
     for step in steps:
         parent = parent_stage(step.config)
         if parent is not None and parent not in known:
-            raise UserError(f"{path / step.name}.yaml: model `stage:{parent}`: no earlier stage of the recipe has that name")
+            raise UserError(
+                f"{path / step.name}.yaml: model `stage:{parent}`: no earlier stage of the recipe has that name"
+            )
         known.add(step.name)
     return steps
 
@@ -91,7 +93,8 @@ def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interr
                 say(f"{step.name}: done before")
                 summaries.append(done)
                 continue
-            summary = {"name": step.name, "stage": step.config.stage, "dir": step.name, "status": "failed", "eval": {}}
+            summary: dict[str, Any] = {"name": step.name, "stage": step.config.stage, "dir": step.name}
+            summary |= {"status": "failed", "eval": {}}
             summaries.append(summary)
             stage_start_s = time.time()
             try:
@@ -111,18 +114,20 @@ def _open(step: Step, path: Path, resume: bool) -> RunLog:
 
 
 def _run_stage(step: Step, log: RunLog, model: str | None, interrupts: Interrupts) -> dict[str, float]:
+    outcome, reason = "failed", ""
     try:
         stage = _stage(step.config.stage)
         figures = stage(step.config, Job(name=step.name, log=log, model=model, interrupts=interrupts))
-        log.event("done")
+        outcome = "done"
         return figures
     except KeyboardInterrupt:
-        log.event("interrupted")
-        raise RunError(f"interrupted; to go on: the same command with --run-dir {log.path} --resume") from None
-    except BaseException as error:
-        log.event("failed", error=f"{type(error).__name__}: {error}")
+        outcome = "interrupted"
+        raise RunError("interrupted; the same command with --run-dir and --resume goes on from the last step") from None
+    except (UserError, RunError) as error:
+        reason = str(error)
         raise
     finally:
+        log.event(outcome, error=reason)
         log.close()
         write_report(log.path)
 
@@ -131,7 +136,13 @@ def _stage(name: str) -> Stage:
     """The stage's `run`; imported late, each one pulls its own engines."""
     from rlreason.stages import evaluate, rl, supervised
 
-    return {"pretrain": supervised.run, "sft": supervised.run, "rl": rl.run, "evaluate": evaluate.run}[name]
+    stages: dict[str, Stage] = {
+        "pretrain": supervised.run,
+        "sft": supervised.run,
+        "rl": rl.run,
+        "evaluate": evaluate.run,
+    }
+    return stages[name]
 
 
 def _resolve(config: AnyStage, recipe_dir: Path | None) -> str | None:

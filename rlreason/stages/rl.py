@@ -73,7 +73,9 @@ def train(
         with Progress(job.name, total=config.steps, done=step) as bar:
             while step < config.steps:
                 while len(in_flight) <= config.max_staleness and submitted < config.steps:
-                    in_flight.append(rollouts.submit(batch_of(config, prompts, submitted), num_samples=config.samples_per_prompt))
+                    in_flight.append(
+                        rollouts.submit(batch_of(config, prompts, submitted), num_samples=config.samples_per_prompt)
+                    )
                     submitted += 1
                 groups, metrics = rollouts.collect(in_flight.popleft())
                 rewards = total_rewards(groups, {r.name: r.weight for r in config.rewards})
@@ -178,8 +180,8 @@ def sync(
     limit = config.parity_tolerance or (1e-4 if config.learner.dtype == "float32" else 0.1)
     if not gap <= limit:
         raise RunError(
-            f"after sync {version} learner and engine disagree: mean |logprob gap| {gap:.2e} on the probe, above {limit:g}; "
-            "a weight is stale or loaded wrongly (parity_tolerance sets the limit)"
+            f"after sync {version} learner and engine disagree: mean |logprob gap| {gap:.2e} on the probe, "
+            f"above {limit:g}; a weight is stale or loaded wrongly (parity_tolerance sets the limit)"
         )
     return {"mismatch/probe_gap_mean": gap, "time/sync_s": time.monotonic() - start_s}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rlreason.config.schema import PretrainConfig, SFTConfig
 from rlreason.data.chat import encode_conversation, encode_text, load_tokenizer, require_eos
-from rlreason.data.functions import load_function
 from rlreason.data.order import token_batches
 from rlreason.data.tasks import load_rows, require_column
+from rlreason.paths import find_function
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import evaluate_model
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
@@ -91,7 +91,7 @@ def _tokenizer(config: PretrainConfig | SFTConfig, job: Job) -> Any:
         return load_tokenizer(job.model)
     if ":" not in config.tokenizer:
         return load_tokenizer(config.tokenizer)
-    tokenizer = load_function(config.tokenizer)()
+    tokenizer = find_function(config.tokenizer)()
     require_eos(tokenizer, config.tokenizer)
     return tokenizer
 

@@ -15,7 +15,7 @@ from rlreason.types import RunError, UserError
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """A Ray cluster for the block: the one that RAY_ADDRESS names, the one already joined, or a local one of its own."""
+    """A Ray cluster for the block: the one that RAY_ADDRESS names, the one already joined, or a local one."""
     if ray.is_initialized():
         yield
         return

@@ -65,9 +65,7 @@ class RolloutFleet:
     def wait_ready(self) -> None:
         get(self._ready)
 
-    def submit(
-        self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None
-    ) -> Pending:
+    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> Pending:
         """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written."""
         size = max(1, len(prompts) // (len(self.workers) * CHUNKS_PER_WORKER))
         chunks = [prompts[start : start + size] for start in range(0, len(prompts), size)]
@@ -93,7 +91,7 @@ class RolloutFleet:
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""
-        return get([worker.prompt_logprobs.remote(tokens) for worker in self.workers])  # type: ignore[no-any-return]
+        return get([worker.prompt_logprobs.remote(tokens) for worker in self.workers])
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
         """Ends vLLM's processes; what does not answer in time is killed with its worker."""
@@ -143,7 +141,7 @@ class LearnerFleet:
     def logprobs(self, sequence: TrainSequence, temperature: float = 1.0) -> list[float]:
         """Logprobs of the sequence's masked tokens. All ranks compute it: sharded parameters need them."""
         found = get([worker.logprobs.remote([[sequence]], temperature) for worker in self.workers])
-        return found[0][0]  # type: ignore[no-any-return]
+        return found[0][0]
 
     def connect(self, rollouts: RolloutFleet, config: RolloutConfig) -> None:
         address = get(self.workers[0].address.remote())

@@ -46,5 +46,5 @@ def bucket_to_file(bucket: np.ndarray) -> Path:
     has_room = shared.is_dir() and os.statvfs(shared).f_bavail * os.statvfs(shared).f_frsize > 2 * bucket.nbytes
     descriptor, name = tempfile.mkstemp(prefix="rlreason-", suffix=".safetensors", dir=shared if has_room else None)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(memoryview(bucket))
+        file.write(bucket.data)
     return Path(name)

@@ -22,7 +22,7 @@ MAX_LOOP_FILE_LINES = 250
 LOOP_FILE = "rlreason/stages/rl.py"
 MAX_FUNCTION_LINES = 60
 MIN_RETURN_TYPES_PERCENT = 95
-MAY_CATCH_ALL = ("rlreason/rewards/", "rlreason/sandbox/")
+MAY_CATCH_ALL = ("rlreason/rewards/", "rlreason/sandbox/", "rlreason/paths.py")  # where user code runs
 
 
 def package_sources() -> Sources:

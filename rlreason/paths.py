@@ -51,7 +51,7 @@ def _load_file(file: str) -> ModuleType:
         siblings = [p.name for p in where.parent.glob("*.py")] if where.parent.is_dir() else []
         near = difflib.get_close_matches(where.name, siblings, n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(str(where.parent / n) for n in near)}?" if near else ""
-        raise UserError(f"reward file {file} does not exist (looked from {Path.cwd()}){hint}")
+        raise UserError(f"file {file} does not exist (looked from {Path.cwd()}){hint}")
     resolved = where.resolve()
     # The name carries the whole path: two files called mine.py must not replace one another.
     name = f"_reward_{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"

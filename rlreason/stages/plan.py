@@ -1,0 +1,104 @@
+"""`rlreason plan`: what would run where, and what fits. Starts no worker and no Ray.
+
+Memory is an estimate from parameter counts: weights, gradients and AdamW's states of a learner worker after ZeRO
+sharding, weights and cache of an engine; activations are not in it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from rlreason.config.schema import AnyStage, EvaluateConfig, LearnerConfig, PretrainConfig, RLConfig, StageConfig
+from rlreason.stages.recipe import Step, load_steps, parent_stage
+
+BYTES = {"float32": 4, "bfloat16": 2}
+GIB = 2**30
+
+
+def describe(path: Path, overrides: list[str]) -> str:
+    """The plan of a stage or recipe as text."""
+    sizes: dict[str, int | None] = {}
+    blocks = []
+    for step in load_steps(path, overrides):
+        num = sizes[step.name] = _num_parameters(step.config, sizes)
+        blocks.append(_stage_plan(step, num))
+    return "\n\n".join(blocks)
+
+
+def _stage_plan(step: Step, num_parameters: int | None) -> str:
+    config = step.config
+    size = (
+        f"{num_parameters:,} parameters"
+        if num_parameters is not None
+        else "parameters unknown until the model is there"
+    )
+    model = "a new model" if isinstance(config, PretrainConfig) else config.model
+    lines = [f"{step.name}: {config.stage} of {model}, {size}"]
+    if not isinstance(config, EvaluateConfig):
+        lines.append(_workers("learner", config.learner, learner_bytes(num_parameters, config.learner)))
+        lines.append(
+            f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
+            f"lr {config.learner.lr:g}"
+        )
+    if isinstance(config, RLConfig) or config.eval is not None:
+        dtype = config.dtype if isinstance(config, EvaluateConfig) else config.learner.dtype
+        lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config, dtype)))
+        lines.append(_workers("reward", config.reward_workers, None))
+    if isinstance(config, RLConfig):
+        batch = config.prompts_per_step * config.samples_per_prompt
+        lines.append(
+            f"  {config.prompts_per_step} prompts x {config.samples_per_prompt} samples = {batch} a step, "
+            f"{config.algorithm.minibatches} update(s), staleness up to {config.max_staleness}, "
+            f"weights by {config.rollout.weight_sync}"
+        )
+    for reward in config.rewards:
+        lines.append(f"  reward {reward.name}: {reward.path} x {reward.weight:g}")
+    if config.eval is not None:
+        lines.append(f"  evaluation: {', '.join(config.eval.tasks)}")
+    return "\n".join(lines)
+
+
+def _workers(kind: str, config: Any, memory_bytes: float | None) -> str:
+    where = f"{config.gpus:g} GPU" if config.gpus else f"{config.cpus:g} CPU"
+    memory = "" if memory_bytes is None else f", about {memory_bytes / GIB:.2f} GiB each before activations"
+    return f"  {kind}: {config.workers} worker(s) x {where}{memory}"
+
+
+def learner_bytes(num_parameters: int | None, config: LearnerConfig) -> float | None:
+    """Weights, gradients and optimizer state of one worker (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1)."""
+    if num_parameters is None:
+        return None
+    weight = BYTES[config.dtype]
+    # AdamW's two moments in float32, and a float32 master copy where the weights are not float32.
+    state = 8 if config.dtype == "float32" else 12
+    shards = config.workers
+    per_parameter = (
+        weight / (shards if config.zero_stage >= 3 else 1)
+        + weight / (shards if config.zero_stage >= 2 else 1)
+        + state / (shards if config.zero_stage >= 1 else 1)
+    )
+    return num_parameters * per_parameter
+
+
+def engine_bytes(num_parameters: int | None, config: StageConfig, dtype: str) -> float | None:
+    if num_parameters is None or config.rollout.gpus:
+        return None  # On a GPU the engine takes `gpu_memory_utilization` of it, whatever the model.
+    return num_parameters * BYTES[dtype] + config.rollout.kv_cache_gib * GIB
+
+
+def _num_parameters(config: AnyStage, sizes: dict[str, int | None]) -> int | None:
+    """Counted on the meta device, without memory; None for a model that is not on this machine."""
+    parent = parent_stage(config)
+    if parent is not None:
+        return sizes[parent]
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if isinstance(config, PretrainConfig):
+        keys = dict(config.architecture)
+        described = AutoConfig.for_model(keys.pop("model_type"), **keys)
+    elif Path(config.model).is_dir():
+        described = AutoConfig.from_pretrained(config.model)
+    else:
+        return None
+    with torch.device("meta"):
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(described).parameters())
