@@ -157,6 +157,8 @@ class LossSpec:
     """Of sampling."""
     clip_low: float = 0.2
     clip_high: float = 0.28
+    kl_coef: float = 0.0
+    """Weight of the k2 penalty that holds the policy near the reference; 0: no reference is needed."""
     on_policy: bool = False
     """The batch was sampled by exactly these weights: the ratio is 1 by definition, not up to kernel noise."""
 
@@ -173,6 +175,8 @@ class UpdateStats:
     mismatch_kl: float
     """Sum of the k3 estimates of KL(behaviour || learner)."""
     num_clipped: float
+    kl: float | None
+    """Sum of the k3 estimates of KL(policy || reference); None without a reference."""
     num_tokens: int
     grad_norm: float
     """Global, before clipping, the same on all ranks."""

@@ -148,6 +148,8 @@ class AlgorithmConfig(Strict):
     """The ratio is clipped below 1 - clip_low."""
     clip_high: Annotated[float, Field(gt=0)] = 0.28
     """The ratio is clipped above 1 + clip_high."""
+    kl_coef: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the penalty on the distance from the starting policy (k2 in the loss); 0 keeps no copy of it."""
     minibatches: Count = 1
     """Optimizer steps per rollout batch."""
     shuffle_rewards: bool = False
@@ -251,7 +253,7 @@ class RLConfig(TrainConfig):
     """Policy versions that rollouts may run behind; 0 is on-policy."""
     algorithm: AlgorithmConfig = AlgorithmConfig()
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
-    """Largest mean |learner - engine| logprob on the probe after a sync, nats; null: 1e-4 in float32, 0.1 in bfloat16."""
+    """Largest mean |learner - engine| logprob on the probe after a sync; null: 1e-4 in float32, 0.1 in bfloat16."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RLConfig":

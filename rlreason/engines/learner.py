@@ -12,7 +12,7 @@ comes after every real one and is not in the loss. Does not: pack sequences, or 
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ class LearnerEngine:
         seed: int,
         model: str | None = None,
         architecture: dict[str, Any] | None = None,
+        keep_reference: bool = False,
     ) -> None:
-        """`model` is a checkpoint; or `architecture` describes one to be made from scratch."""
+        """`model` is a checkpoint; or `architecture` describes one to be made from scratch.
+
+        `keep_reference` holds a frozen copy of the starting weights, whole on every rank, for a KL penalty.
+        """
         import deepspeed
 
         self.config = config
@@ -72,6 +76,9 @@ class LearnerEngine:
             model=module, optimizer=optimizer, config=deepspeed_config(config, self.world_size)
         )
         self.device = self.engine.device
+        self._reference: torch.nn.Module | None = None
+        if keep_reference:
+            self._reference = build_module(config, model, architecture).eval().requires_grad_(False).to(self.device)
         # bfloat16 may round a right first step away, and stage 3 holds shards: the check is for the other cases.
         checked = config.dtype == "float32" and config.zero_stage < 3
         self._before_first_step = {n: p.detach().clone() for n, p in self._trainable()} if checked else {}
@@ -82,7 +89,7 @@ class LearnerEngine:
         `num_trained_tokens` counts the whole batch, all ranks: every loss is divided by it, so neither the
         split into micro-batches nor the number of ranks changes the update.
         """
-        sums = torch.zeros(6, dtype=torch.float64)
+        sums, num_tokens = torch.zeros(6, dtype=torch.float64), 0
         lr = lr_at(
             self.step,
             peak=self.config.lr,
@@ -95,6 +102,7 @@ class LearnerEngine:
             group["lr"] = lr
         for micro_batch in micro_batches:
             value, parts = self._loss(micro_batch, loss, num_trained_tokens)
+            num_tokens += sum(sequence.num_trained_tokens for sequence in micro_batch)
             # DeepSpeed averages gradients over ranks; the loss is a share of a global sum.
             self.engine.backward(value * self.world_size, scale_wrt_gas=False)
             sums += parts
@@ -103,14 +111,15 @@ class LearnerEngine:
         norm = self._grad_norm if self.config.zero_stage == 0 else self.engine.get_global_grad_norm()
         if norm and self._before_first_step:
             self._assert_all_moved()
-        total, entropy, gap, divergence, clipped, count = sums.tolist()
+        total, entropy, gap, mismatch, clipped, divergence = sums.tolist()
         return UpdateStats(
             loss=total,
             entropy=entropy,
             logprob_gap=gap,
-            mismatch_kl=divergence,
+            mismatch_kl=mismatch,
             num_clipped=clipped,
-            num_tokens=int(count),
+            kl=divergence if loss.kl_coef else None,
+            num_tokens=num_tokens,
             grad_norm=float(norm or 0.0),
             lr=lr,
         )
@@ -120,11 +129,11 @@ class LearnerEngine:
         """Logprobs of the masked tokens of each sequence, in nats, in the order given."""
         found: list[list[float]] = []
         for micro_batch in micro_batches:
-            flat = self._forward(micro_batch, temperature)[0].tolist()
+            logprobs = self._forward(self.engine, micro_batch, temperature)[0].tolist()
             for sequence in micro_batch:
                 count = sequence.num_trained_tokens
-                found.append(flat[:count])
-                flat = flat[count:]
+                found.append(logprobs[:count])
+                logprobs = logprobs[count:]
         return found
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -172,31 +181,36 @@ class LearnerEngine:
 
     def _loss(self, micro_batch: list[TrainSequence], loss: LossSpec, denominator: int) -> tuple[Tensor, Tensor]:
         """The micro-batch's share of the loss, and its sums for UpdateStats: see `update`."""
-        logprob_N, entropy_N, anchor = self._forward(micro_batch, loss.temperature)
-        if not logprob_N.numel():
-            return anchor, torch.zeros(6, dtype=torch.float64)
-        gap = divergence = clipped = torch.zeros(())
+        logprob_N, entropy_N = self._forward(self.engine, micro_batch, loss.temperature)
+        current_N = logprob_N.detach()
+        gap = mismatch = clipped = divergence = torch.zeros((), device=self.device)
         if loss.name == "cross_entropy":
             value = cross_entropy(logprob_N, denominator)
         else:
             behaviour_N = flat(micro_batch, lambda s: s.logprobs, self.device)
-            advantage_N = flat(micro_batch, lambda s: (s.advantage,) * len(s.tokens), self.device)
-            current_N = logprob_N.detach()
             value, clipped = clipped_policy_gradient(
                 logprob_N,
                 current_N if loss.on_policy else behaviour_N,
-                advantage_N,
+                flat(micro_batch, lambda s: (s.advantage,) * len(s.tokens), self.device),
                 clip_low=loss.clip_low,
                 clip_high=loss.clip_high,
                 denominator=denominator,
             )
             gap = (current_N - behaviour_N).abs().sum()
-            divergence = kl.k3(behaviour_N, current_N).sum()
-        parts = torch.stack([value.detach(), entropy_N.sum(), gap, divergence, clipped.float()]).double().cpu()
-        return value, torch.cat([parts, torch.tensor([float(logprob_N.numel())], dtype=torch.float64)])
+            mismatch = kl.k3(behaviour_N, current_N).sum()
+        if loss.kl_coef:
+            assert self._reference is not None
+            with torch.no_grad():
+                reference_N, _ = self._forward(self._reference, micro_batch, loss.temperature)
+            value = value + loss.kl_coef * kl.k2(logprob_N, reference_N).sum() / denominator
+            divergence = kl.k3(current_N, reference_N).sum()
+        sums = torch.stack([value.detach(), entropy_N.sum(), gap, mismatch, clipped.float(), divergence])
+        return value, sums.double().cpu()
 
-    def _forward(self, micro_batch: list[TrainSequence], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """logprob_N and entropy_N of the trained tokens; and a zero that reaches every parameter."""
+    def _forward(
+        self, module: Callable[..., Any], micro_batch: list[TrainSequence], temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """logprob_N and entropy_N of the trained tokens; empty, but with a gradient, for an empty micro-batch."""
         width = max((len(sequence.tokens) for sequence in micro_batch), default=2)
         tokens_BT = torch.zeros(max(1, len(micro_batch)), width, dtype=torch.long)
         mask_BT = torch.zeros_like(tokens_BT, dtype=torch.bool)
@@ -204,11 +218,9 @@ class LearnerEngine:
             tokens_BT[row, : len(sequence.tokens)] = torch.tensor(sequence.tokens)
             mask_BT[row, : len(sequence.mask)] = torch.tensor(sequence.mask, dtype=torch.bool)
         tokens_BT, mask_BT = tokens_BT.to(self.device), mask_BT.to(self.device)
-        logits_BTV = self.engine(input_ids=tokens_BT, use_cache=False).logits
+        logits_BTV = module(input_ids=tokens_BT, use_cache=False).logits
         predicts_BT = mask_BT[:, 1:]
-        logits_NV, target_N = logits_BTV[:, :-1][predicts_BT], tokens_BT[:, 1:][predicts_BT]
-        logprob_N, entropy_N = token_logprobs(logits_NV, target_N, temperature)
-        return logprob_N, entropy_N, logits_BTV.sum() * 0.0
+        return token_logprobs(logits_BTV[:, :-1][predicts_BT], tokens_BT[:, 1:][predicts_BT], temperature)
 
     def _trainable(self) -> list[tuple[str, Tensor]]:
         return [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]

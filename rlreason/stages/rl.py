@@ -8,20 +8,18 @@ staleness 0 each batch is written by the newest weights. The loop knows no backe
 Notation: G = samples of a group.
 """
 
-import random
 import statistics
 import time
-from collections import Counter, deque
-from typing import Any
+from collections import deque
 
-from rlreason.algorithms.advantages import group_relative
-from rlreason.config.schema import AlgorithmConfig, RLConfig
+from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.order import rows_between
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import eval_sets, evaluate, prompt_tasks, sample_rows
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.types import FAILED_STATUSES, Group, LossSpec, PromptTask, RunError, TrainSequence
+from rlreason.stages.rl_batch import num_tokens, rollout_metrics, stop_on_broken_rewards, total_rewards, train_sequences
+from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet, Pending, RewardFleet, RolloutFleet
 
@@ -42,7 +40,13 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     rewards.check()
     rollouts = RolloutFleet(job.model, config.rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
     num_updates = config.steps * config.algorithm.minibatches
-    learners = LearnerFleet(config.learner, total_steps=num_updates, seed=config.seed, model=job.model)
+    learners = LearnerFleet(
+        config.learner,
+        total_steps=num_updates,
+        seed=config.seed,
+        model=job.model,
+        keep_reference=config.algorithm.kl_coef > 0,
+    )
     try:
         learners.wait_ready()
         rollouts.wait_ready()
@@ -107,14 +111,6 @@ def batch_of(config: RLConfig, prompts: list[PromptTask], step: int) -> list[Pro
     return [prompts[row] for row in rows]
 
 
-def total_rewards(groups: list[Group], weights: dict[str, float]) -> list[list[float]]:
-    """Weighted sum of each sample's scores."""
-    return [
-        [sum(weights[name] * score.value for name, score in scores.items()) for scores in group.scores]
-        for group in groups
-    ]
-
-
 def update(
     config: RLConfig, learners: LearnerFleet, groups: list[Group], rewards: list[list[float]], step: int
 ) -> dict[str, float]:
@@ -127,6 +123,7 @@ def update(
         temperature=config.rollout.temperature,
         clip_low=config.algorithm.clip_low,
         clip_high=config.algorithm.clip_high,
+        kl_coef=config.algorithm.kl_coef,
         on_policy=count == 1 and config.max_staleness == 0,
     )
     size = -(-len(sequences) // count)
@@ -138,35 +135,6 @@ def update(
     # Only before the first optimizer step do learner and engine hold the same weights.
     first = {key: parts[0][key] for key in ("mismatch/logprob_gap_mean", "mismatch/kl")}
     return metrics | first | {"time/update_s": time.monotonic() - start_s}
-
-
-def train_sequences(
-    groups: list[Group], rewards: list[list[float]], algorithm: AlgorithmConfig, seed: int
-) -> list[TrainSequence]:
-    """Samples with their advantages, shuffled. A sample whose check broke is left out of its group."""
-    rng = random.Random(seed)
-    if algorithm.shuffle_rewards:
-        rewards = shuffled(rewards, rng)
-    sequences = []
-    for group, reward_G in zip(groups, rewards, strict=True):
-        kept = [i for i, scores in enumerate(group.scores) if not is_broken(scores)]
-        kept_reward_G = [reward_G[i] for i in kept]
-        if algorithm.baseline == "group_mean":
-            kept_reward_G = group_relative(kept_reward_G, normalize_std=algorithm.normalize_std)
-        for i, advantage in zip(kept, kept_reward_G, strict=True):
-            sample = group.samples[i]
-            sequences.append(
-                TrainSequence(tokens=sample.tokens, mask=sample.mask, logprobs=sample.logprobs, advantage=advantage)
-            )
-    rng.shuffle(sequences)
-    return sequences
-
-
-def shuffled(rewards: list[list[float]], rng: random.Random) -> list[list[float]]:
-    """The control experiment: the same rewards, dealt out at random."""
-    deck = [reward for reward_G in rewards for reward in reward_G]
-    rng.shuffle(deck)
-    return [[deck.pop() for _ in reward_G] for reward_G in rewards]
 
 
 def sync(
@@ -202,41 +170,3 @@ def evaluate_now(
     if config.eval is None:
         return {}
     return evaluate(config.eval, rollouts, sets, job, reward=config.rewards[0].name, step=step)
-
-
-def is_broken(scores: Any) -> bool:
-    return any(score.status in FAILED_STATUSES for score in scores.values())
-
-
-def stop_on_broken_rewards(groups: list[Group], max_error_rate: float) -> None:
-    """Raises RunError with the first broken verdict where too many checks broke to learn from the others."""
-    verdicts = [scores for group in groups for scores in group.scores]
-    broken = [(name, s) for scores in verdicts for name, s in scores.items() if s.status in FAILED_STATUSES]
-    share = sum(is_broken(scores) for scores in verdicts) / len(verdicts)
-    if share > max_error_rate:
-        name, score = broken[0]
-        detail = score.detail.strip().splitlines()[-1] if score.detail.strip() else score.status
-        raise RunError(f"reward `{name}` broke on {share:.0%} of the samples ({score.status}): {detail}")
-
-
-def num_tokens(groups: list[Group]) -> int:
-    return sum(sample.num_response_tokens for group in groups for sample in group.samples)
-
-
-def rollout_metrics(groups: list[Group], rewards: list[list[float]], version: int) -> dict[str, float]:
-    samples = [sample for group in groups for sample in group.samples]
-    scores = [found for group in groups for found in group.scores]
-    flat = [reward for reward_G in rewards for reward in reward_G]
-    staleness = [version - sample.policy_version for sample in samples]
-    statuses = Counter(score.status for found in scores for score in found.values())
-    return {
-        "reward/mean": statistics.fmean(flat),
-        "reward/std": statistics.pstdev(flat),
-        **{f"reward/{name}/mean": statistics.fmean(found[name].value for found in scores) for name in scores[0]},
-        "reward/error_rate": sum(map(is_broken, scores)) / len(scores),
-        **{f"verdict/{status}": float(count) for status, count in statuses.items()},
-        "response/tokens_mean": num_tokens(groups) / len(samples),
-        "response/truncated_rate": sum(sample.finish_reason == "length" for sample in samples) / len(samples),
-        "staleness/mean": statistics.fmean(staleness),
-        "staleness/max": float(max(staleness)),
-    }

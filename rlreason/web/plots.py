@@ -47,7 +47,7 @@ PANELS: Final = (
     Panel(title="Entropy", unit="nats", keys=r"(\w+/)?entropy"),
     Panel(title="KL to the reference", unit="nats", keys=r"policy/kl"),
     Panel(title="Gradient norm", keys=r"(\w+/)?grad_norm"),
-    Panel(title="Logprob gap, learner to engine", unit="nats", keys=r"mismatch/logprob_gap_(?P<label>\w+)", log=True),
+    Panel(title="Logprob gap, learner to engine", unit="nats", keys=r"mismatch/(?P<label>\w+)_gap_mean", log=True),
     Panel(title="Time per phase", unit="seconds a step", keys=r"time/(?P<label>\w+)_s", stacked=True),
     Panel(title="Throughput", unit="tokens/s", keys=r"throughput/(?P<label>\w+)_tokens_per_s"),
 )
@@ -92,7 +92,7 @@ def _figure(panel: Panel, metrics: Sequence[Row]) -> str:
     if panel.stacked:
         drawing = _stack(list(lines.values()))
     else:
-        drawing = _lines(list(lines.values()), bands=bands, log=panel.log)
+        drawing = _lines(list(lines.values()), bands=bands, log=panel.log, share=panel.unit == "share")
     label = escape(f"{panel.title} over steps")
     return (
         f"<figure><h3>{escape(panel.title)}{unit}</h3><figcaption>{legend}</figcaption>"
@@ -115,11 +115,11 @@ def _mean(points: list[Point]) -> Point:
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Three to six round numbers whose first and last enclose [low, high]; `whole`: integers only."""
+    """Up to seven round numbers whose first and last enclose [low, high]; `whole`: integers only."""
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = abs(low) / 10 or 0.5
         low, high = low - pad, high + pad
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     if whole:
@@ -169,14 +169,14 @@ class _Axes:
         return "".join(parts)
 
 
-def _lines(lines: list[list[Point]], *, bands: list[Point], log: bool) -> str:
+def _lines(lines: list[list[Point]], *, bands: list[Point], log: bool, share: bool) -> str:
     width = {x: y for x, y in bands if y == y}
     edges = [(x, y - width.get(x, 0), y + width.get(x, 0)) for points in lines for x, y in points if y == y]
     low, high = min(edge[1] for edge in edges), max(edge[2] for edge in edges)
     if log:
         y_ticks = _log_ticks(math.log10(max(low, LOG_FLOOR)), math.log10(max(high, LOG_FLOOR)))
     else:
-        y_ticks = ticks(low, high)
+        y_ticks = ticks(min(low, 0.0), max(high, 1.0)) if share else ticks(low, high)
     steps = [x for points in lines for x, _ in points]
     pad = 0.5 if min(steps) == max(steps) else 0.0
     axes = _Axes(x_low=min(steps) - pad, x_high=max(steps) + pad, y_ticks=y_ticks, log=log)

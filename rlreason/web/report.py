@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from rlreason.types import UserError
-from rlreason.web.plots import Row, number, number_text, plots
+from rlreason.web.plots import MAX_POINTS, Row, number, number_text, plots
 
 NUM_STRATA, ROWS_PER_STRATUM = 10, 20
 """Samples are read at 10 places spread evenly over the file, 20 lines at each: at most 200."""
@@ -38,19 +38,23 @@ body{margin:0 auto;padding:24px;max-width:1500px;background:var(--bg);color:var(
 font:15px/1.45 system-ui,sans-serif}
 h1{margin:0;font-size:24px}h2{margin:32px 0 12px;font-size:18px}h3{margin:0;font-size:14px}a{color:var(--c0)}
 .soft,.tile span,figcaption{color:var(--soft);font-size:13px}.bad{color:var(--bad)}.ok{color:var(--ok)}
-.tiles,.plots{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));margin-top:16px}
-.plots{grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr))}
+.tiles,.plots{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));margin-top:16px}
+.plots{grid-template-columns:repeat(auto-fill,minmax(min(380px,100%),1fr))}
 .tile,figure{margin:0;padding:12px 14px;background:var(--panel);border:1px solid var(--line);border-radius:8px}
-.tile b{display:block;font-size:21px;font-weight:600}.tile span{display:block}figure{padding-bottom:6px}
+.tile{overflow-wrap:anywhere}.tile span{display:block}
+.tile b{display:block;font-size:19px;font-weight:600;white-space:nowrap}
+figure{display:flex;flex-direction:column;padding-bottom:6px}figure svg{margin-top:auto}h3 span{font-weight:400}
 svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.band{opacity:.18;stroke:none}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}
 .c6{--c:var(--c6)}.c7{--c:var(--c7)}.line{stroke:var(--c)}.fill{fill:var(--c)}.rest{fill:var(--line)}
 .key{margin-right:12px;white-space:nowrap}.key::before{content:"";display:inline-block;width:10px;height:10px;
 margin-right:5px;border-radius:2px;background:var(--c)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:6px 10px;text-align:left;
+.wide{overflow-x:auto}.v{overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:6px 10px;text-align:left;
 vertical-align:top;border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600;white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td.n svg{width:90px;margin:4px 0 0 auto}
+td:first-child,.n{white-space:nowrap}th.e{white-space:normal}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n svg{width:90px;margin:4px 0 0 auto}
 pre{margin:0;font:12px/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}
 .texts{table-layout:fixed;min-width:900px}.texts pre{max-height:15em;overflow:auto}.texts .n{width:60px}
 .texts .v{width:170px}.texts .p{width:32%}#filter{margin:0 0 10px}input,select{font:inherit;padding:4px 8px}
@@ -103,8 +107,10 @@ def _stage_body(run_dir: Path) -> str:
     stage = re.search(r"^stage:\s*(\w+)", config, re.MULTILINE)
     metrics = [row for row in _rows(run_dir / "metrics.jsonl") if isinstance(row.get("step"), int)]
     drawn = plots(metrics)
+    num_averaged = math.ceil(len(metrics) / MAX_POINTS)
+    averaged = f" · each point is the mean of up to {num_averaged} steps" if num_averaged > 1 else ""
     parts = [
-        f'<div class="soft">{escape(stage[1]) if stage else "stage"} · rlreason report</div>',
+        f'<div class="soft">{escape(stage[1]) if stage else "stage"} · rlreason report{averaged}</div>',
         f'<div class="tiles">{_tiles(metrics)}</div>',
         f'<div class="plots">{drawn}</div>' if drawn else '<p class="soft">No metrics were written.</p>',
         _sample_table(list(sample_rows(run_dir / "samples.jsonl"))),
@@ -121,7 +127,7 @@ def _recipe_body(run_dir: Path) -> str:
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     stages = summary["stages"]
     figures = list(dict.fromkeys(key for stage in stages for key in stage.get("eval") or {}))
-    head = "".join(f'<th class="n">{escape(key)}</th>' for key in figures)
+    head = "".join(f'<th class="n e">{escape(key).replace("/", "/<wbr>")}</th>' for key in figures)
     rows = []
     for stage in stages:
         href = f"{stage['dir']}/report.html"
@@ -131,8 +137,9 @@ def _recipe_body(run_dir: Path) -> str:
         status = str(stage.get("status", ""))
         cells = "".join(_figure_cell(key, (stage.get("eval") or {}).get(key)) for key in figures)
         rows.append(
-            f'<tr><td>{name}</td><td>{escape(str(stage["stage"]))}</td><td class="{_status_class(status)}">'
-            f'{escape(status)}</td><td class="n">{duration_text(number(stage.get("duration_s")))}</td>{cells}</tr>'
+            f"<tr><td>{name}</td><td>{escape(str(stage['stage']))}</td>"
+            f'<td class="{"ok" if status == "done" else "bad"}">{escape(status)}</td>'
+            f'<td class="n">{duration_text(number(stage.get("duration_s")))}</td>{cells}</tr>'
         )
     return (
         f'<div class="soft">recipe of {len(stages)} stages · {duration_text(number(summary.get("duration_s")))}</div>'
@@ -155,7 +162,7 @@ def _figure_cell(key: str, value: Any) -> str:
 
 def _tiles(metrics: Sequence[Row]) -> str:
     keys = list(dict.fromkeys(key for row in metrics for key in row))
-    tiles = [("steps", str(len(metrics)))]
+    tiles = [("steps", f"{len({row['step'] for row in metrics}):,}")]
     for label, pattern in (
         ("last reward", r"reward/mean"),
         ("last evaluation", r"eval/.+/greedy_accuracy"),
@@ -245,7 +252,7 @@ def _tail_offset(path: Path, num_lines: int) -> int:
 
 
 def _status_class(status: str) -> str:
-    return {"ok": "ok", "done": "ok", "wrong": "", "": ""}.get(status, "bad")
+    return {"ok": "ok", "wrong": "", "": ""}.get(status, "bad")
 
 
 def _verdicts(row: Row) -> list[tuple[str, str]]:
@@ -275,10 +282,16 @@ def _sample_table(samples: Sequence[Row]) -> str:
             f'{escape(name)}: <span class="{_status_class(status)}">{escape(status)}</span>'
             for name, status in verdicts
         )
+        notes = " · ".join(
+            f"{key}: {str(row[key])[:200]}"
+            for key in ("answer", "split", "policy_version", "finish_reason")
+            if row.get(key) is not None
+        )
         body.append(
             f'<tr data-status="{statuses}"><td class="n">{escape(str(row.get("step", "–")))}</td>'
             f"{_text_cell(row.get('prompt', ''))}{_text_cell(row.get('response', ''))}"
-            f'<td class="n">{number_text(number(row.get("reward")))}</td><td>{chips}</td></tr>'
+            f'<td class="n">{number_text(number(row.get("reward")))}</td>'
+            f'<td class="v">{chips}<div class="soft">{escape(notes)}</div></td></tr>'
         )
     options = "".join(
         f"<option>{escape(status)}</option>" for status in sorted({s for row in samples for _, s in _verdicts(row)})

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,8 @@ def cluster() -> Iterator[None]:
     joined = "RAY_ADDRESS" in os.environ
     try:
         ray.init(
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=os.environ.get("RAY_ADDRESS", "local"),
             include_dashboard=None if joined else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -65,17 +68,34 @@ def get(references: Any, timeout_s: float | None = None) -> Any:
     """ray.get whose errors are ours: a user's mistake found by a worker, or one line that says which worker failed."""
     try:
         return ray.get(references, timeout=timeout_s)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UserError | RunError):
-            raise type(cause)(str(cause)) from None
-        raise RunError(f"a worker failed: {_last_line(str(error))}") from error
-    except ray.exceptions.RayActorError as error:
-        raise RunError(f"a worker died: {' '.join(str(error).split())[:400]}") from error
     except ray.exceptions.GetTimeoutError:
         raise RunError(f"workers did not answer within {timeout_s:g} s") from None
+    except ray.exceptions.RayError as error:
+        raise _readable(error) from error
+
+
+def _readable(error: BaseException) -> UserError | RunError:
+    """A worker that waits for other workers passes their errors on, so the cause may lie several errors deep."""
+    while isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    if isinstance(error, UserError | RunError):
+        return type(error)(str(error))
+    if isinstance(error, ray.exceptions.RayActorError):
+        return RunError(_obituary(str(error)))
+    return RunError(f"a worker failed: {type(error).__name__}: {_last_line(str(error))}")
+
+
+def _obituary(text: str) -> str:
+    """Which worker died, where, and what to do: Ray says it in a dozen lines, `name: value` among them."""
+    known = dict(re.findall(r"^\s*(class_name|pid|ip): (\S+)$", text, re.MULTILINE))
+    pid = known.get("pid", "unknown")
+    return (
+        f"{known.get('class_name', 'a worker')} (process {pid} on {known.get('ip', 'an unknown host')}) died; "
+        f"if memory ran out there, lower its share; its output is in worker-*-{pid}.err of Ray's logs on that host; "
+        "with --resume the run goes on from its last checkpoint"
+    )
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown error"
+    return lines[-1] if lines else "no message"

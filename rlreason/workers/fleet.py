@@ -111,13 +111,14 @@ class LearnerFleet:
         seed: int,
         model: str | None = None,
         architecture: dict[str, Any] | None = None,
+        keep_reference: bool = False,
     ) -> None:
         self.config = config
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
         address = get(self.workers[0].address.remote())
         self._ready = [
-            worker.start.remote(rank, config, address, total_steps, seed, model, architecture)
+            worker.start.remote(rank, config, address, total_steps, seed, model, architecture, keep_reference)
             for rank, worker in enumerate(self.workers)
         ]
 
@@ -168,7 +169,9 @@ class LearnerFleet:
 def merge_stats(ranks: list[UpdateStats]) -> dict[str, float]:
     """Metrics of one update from its ranks' sums."""
     count = max(1, sum(rank.num_tokens for rank in ranks))
-    return {
+    divergences = [rank.kl for rank in ranks if rank.kl is not None]
+    reference = {"policy/kl": sum(divergences) / count} if divergences else {}
+    return reference | {
         "policy/loss": sum(rank.loss for rank in ranks),
         "policy/entropy": sum(rank.entropy for rank in ranks) / count,
         "policy/clip_fraction": sum(rank.num_clipped for rank in ranks) / count,

@@ -31,6 +31,7 @@ class LearnerWorker:
         seed: int,
         model: str | None,
         architecture: dict[str, Any] | None,
+        keep_reference: bool,
     ) -> None:
         os.environ.update(
             RANK=str(rank),
@@ -44,7 +45,14 @@ class LearnerWorker:
         from rlreason.engines.learner import LearnerEngine
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        self._engine = LearnerEngine(config, total_steps=total_steps, seed=seed, model=model, architecture=architecture)
+        self._engine = LearnerEngine(
+            config,
+            total_steps=total_steps,
+            seed=seed,
+            model=model,
+            architecture=architecture,
+            keep_reference=keep_reference,
+        )
 
     def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
         return self._engine.update(micro_batches, loss, num_trained_tokens)

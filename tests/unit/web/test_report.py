@@ -43,7 +43,15 @@ def run_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.yaml").write_text(f"stage: rl\nname: '{HOSTILE[:30]}'\n")
     write_lines(folder / "metrics.jsonl", [metric_row(step) for step in range(1, 21)], tail='{"step": 21, "rew')
-    sample = {"step": 1, "prompt": "1+1=", "response": HOSTILE, "reward": 1.0, "version": 0}
+    sample = {
+        "step": 1,
+        "prompt": "1+1=",
+        "response": HOSTILE,
+        "reward": 1.0,
+        "policy_version": 0,
+        "answer": HOSTILE,
+        "split": HOSTILE,
+    }
     verdicts = {"math": {"value": 1.0, "status": "ok"}, HOSTILE: {"value": 0.0, "status": "timeout"}}
     write_lines(folder / "samples.jsonl", [sample | {"verdicts": verdicts}])
     write_lines(folder / "events.jsonl", [{"time": 0.0, "event": "start", "note": HOSTILE}, {"event": "worker_died"}])
@@ -123,7 +131,7 @@ def test_a_recipes_page_compares_stages_and_links_to_their_reports(tmp_path: Pat
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'href="./40-rl/report.html"' in page
     assert "10-sft/report.html" not in page  # not written, so not linked
-    assert "chains/greedy_accuracy" in page
+    assert "chains/<wbr>greedy_accuracy" in page
     assert ">0.25<svg" in page
     assert "2 h 07 min" in page
     assert Elements(page).tags.count("script") == 1
@@ -189,7 +197,7 @@ def test_a_million_steps_make_a_small_plot() -> None:
 
 
 def test_ticks_are_round_and_enclose_the_data() -> None:
-    assert ticks(0.03, 0.97) == pytest.approx([0, 0.5, 1.0])
+    assert ticks(0.03, 0.97) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert ticks(0, 40) == [0, 10, 20, 30, 40]
     assert ticks(1, 3, whole=True) == [1, 2, 3]
     assert ticks(5, 5)[0] < 5 < ticks(5, 5)[-1]

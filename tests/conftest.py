@@ -1,0 +1,161 @@
+"""What tests of whole runs share: a tiny model, the command line in a process group of its own, and its leftovers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKER = "RLREASON_TEST_ID"
+"""Every process of a run inherits it; Ray's and vLLM's own process titles leave the environment readable."""
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(0.02)
+    return found
+
+
+class Command:
+    """A command in its own process group, as a shell starts its foreground job, with its output in files.
+
+    `words` are rlreason's unless `program` says otherwise.
+    """
+
+    def __init__(
+        self,
+        *words: object,
+        folder: Path,
+        program: tuple[str, ...] = (sys.executable, "-m", "rlreason"),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.marker = uuid.uuid4().hex
+        self._out, self._err = folder / f"out-{self.marker}", folder / f"err-{self.marker}"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [*program, *map(str, words)],
+                cwd=ROOT,
+                env=clean | {MARKER: self.marker} | (env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                process_group=0,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def stdout(self) -> str:
+        return self._out.read_text(encoding="utf-8")
+
+    @property
+    def stderr(self) -> str:
+        return self._err.read_text(encoding="utf-8")
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """What a terminal does at Ctrl-C: SIGINT to every process of the foreground group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def send(self, number: signal.Signals) -> None:
+        """To the command's own process alone."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 120.0) -> int:
+        """The exit status; a command that does not end is killed and fails the test."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.destroy()
+            raise AssertionError(f"still running after {timeout_s:g} s\n{self.stdout}\n{self.stderr}") from None
+
+    def finish(self, timeout_s: float = 120.0) -> tuple[int, str, str]:
+        """Exit status, stdout, stderr."""
+        return self.wait(timeout_s), self.stdout, self.stderr
+
+    def processes(self, title: str = "") -> dict[int, str]:
+        """Those alive that this command started, whoever is their parent now: {pid: command line}."""
+        return {pid: line for pid, line in marked_processes(self.marker).items() if title in line}
+
+    def assert_nothing_left(self, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while left := self.processes():
+            assert time.monotonic() < deadline, f"still alive after {timeout_s:g} s: {left}"
+            time.sleep(0.1)
+
+    def destroy(self) -> None:
+        """Kills whatever is left of it."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._process.wait()
+
+
+def marked_processes(marker: str) -> dict[int, str]:
+    wanted = f"{MARKER}={marker}".encode()
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                found[int(folder.name)] = b" ".join(words).decode(errors="replace").strip()[:200]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # ended in the meantime, or another user's
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """start("run", path, ...) -> Command; whatever it leaves behind is killed after the test."""
+    started: list[Command] = []
+
+    def begin(*words: object, **options: Any) -> Command:
+        started.append(Command(*words, folder=tmp_path, **options))
+        return started[-1]
+
+    yield begin
+    for command in started:
+        command.destroy()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face checkpoint: configs/tiny-cpu's architecture with one layer, random weights, its tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rlreason.data.chains import tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    described = yaml.safe_load((ROOT / "configs/tiny-cpu/10-pretrain.yaml").read_text())["architecture"]
+    keys = {key: value for key, value in described.items() if key != "model_type"} | {"num_hidden_layers": 1}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**keys)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; [] where it is not there yet."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,106 @@
+"""Learner and engine hold the same weights: the probe and the batch agree after every sync, and a stale one shows."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rlreason.algorithms.advantages import group_relative
+from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
+from rlreason.stages.rl import probe_gap
+from rlreason.types import LossSpec, PromptTask, TrainSequence
+from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+
+pytestmark = pytest.mark.engines
+
+PARITY = 1e-5
+ROLLOUT = RolloutConfig(cpus=0.5, threads=1, max_context_tokens=64, max_response_tokens=16)
+LEARNER = LearnerConfig(cpus=0.5, threads=1, lr=3e-3, micro_batch_tokens=1024)
+PROBE = (1, 13, 7, 14, 9, 11, 5, 13, 7, 14, 5, 17, 6, 3, 17, 4, 2, 1, 10, 8, 19, 5, 12, 18, 16, 15)
+
+
+class Rig:
+    """A learner and an engine on the same checkpoint."""
+
+    def __init__(self, model: Path) -> None:
+        rewards = [RewardConfig(name="math", path="rlreason.rewards.math:reward")]
+        self.learners = LearnerFleet(LEARNER, total_steps=100, seed=0, model=str(model))
+        self.rollouts = RolloutFleet(
+            str(model), ROLLOUT, dtype="float32", seed=0, rewards=RewardFleet(rewards, RewardWorkerConfig())
+        )
+        self.learners.wait_ready()
+        self.rollouts.wait_ready()
+        self.learners.connect(self.rollouts, ROLLOUT)
+        self.version = 0
+
+    def sync(self) -> None:
+        self.version += 1
+        self.learners.send_weights(self.version)
+
+    def gap(self) -> float:
+        return probe_gap(self.learners, self.rollouts, PROBE)
+
+    def step(self, prompts: list[PromptTask], temperature: float) -> dict[str, float]:
+        """Samples, then one optimizer step with made-up rewards; nothing is synced."""
+        groups, _ = self.rollouts.collect(self.rollouts.submit(prompts, num_samples=4, temperature=temperature))
+        sequences = [
+            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, advantage=advantage)
+            for group in groups
+            for s, advantage in zip(group.samples, group_relative([0.0, 1.0, 0.0, 0.0]), strict=True)
+        ]
+        assert {s.policy_version for group in groups for s in group.samples} == {self.version}
+        loss = LossSpec(name="policy_gradient", temperature=temperature, on_policy=True)
+        return self.learners.finish_update(self.learners.submit_update(sequences, loss))
+
+    def weights(self, path: Path) -> dict:
+        from safetensors.torch import load_file
+
+        self.learners.save_model(path)
+        return load_file(path / "model.safetensors")
+
+
+@pytest.fixture(scope="module", params=["llama-untied", "qwen2-tied"])
+def rig(request: pytest.FixtureRequest, ray_session: None, make_model: Callable[..., Path]) -> Iterator[Rig]:
+    family, tying = request.param.split("-")
+    rig = Rig(make_model(family=family, tied=tying == "tied"))
+    yield rig
+    rig.rollouts.shutdown()
+    rig.learners.shutdown()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_agree_over_steps_and_syncs(rig: Rig, prompts: list[PromptTask], temperature: float) -> None:
+    """Both the probe and the batch itself, at the temperature that was sampled from (traps 11, 25)."""
+    rig.sync()
+    for _ in range(3):
+        assert rig.gap() < PARITY
+        metrics = rig.step(prompts, temperature)
+        assert metrics["mismatch/logprob_gap_mean"] < PARITY
+        assert metrics["mismatch/kl"] < PARITY
+        assert metrics["policy/clip_fraction"] == 0.0
+        assert rig.gap() > 1e-4, "the update must move the learner away from the engine, or the check proves nothing"
+        rig.sync()
+    assert rig.gap() < PARITY
+
+
+def test_a_planted_stale_tensor_is_seen(rig: Rig, prompts: list[PromptTask], tmp_path: Path) -> None:
+    """Every tensor in turn keeps its old value in one sync; the probe must exceed the tolerance of rl.py each time."""
+    from rlreason.engines.weight_sender import BucketSender
+    from rlreason.workers.weight_sync import RayWeightSyncClient
+
+    old = rig.weights(tmp_path / "old")
+    for _ in range(3):
+        rig.step(prompts, 1.0)
+        rig.sync()
+    new = rig.weights(tmp_path / "new")
+    client = RayWeightSyncClient(rig.rollouts.workers)
+    seen = {}
+    for stale in new:
+        mixed = {name: old[name] if name == stale else weight for name, weight in new.items()}
+        BucketSender(lambda mixed=mixed: iter(mixed.items()), client, is_sender=True, bucket_bytes=1 << 16).send()
+        seen[stale] = rig.gap()
+    rig.sync()
+    assert rig.gap() < PARITY
+    assert len(seen) >= 20
+    missed = {name: gap for name, gap in seen.items() if gap <= 1e-4}
+    assert not missed

@@ -1,0 +1,138 @@
+"""Blows to a running run, one after another on the same run directory: each time it ends soon, says one line, leaves
+no process behind, and `--resume` goes on. At the end nothing shows that anything ever happened.
+
+Each test also works alone: it resumes the run where there is one, and starts it where there is none.
+"""
+
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.conftest import Command, read_lines, wait_for
+from tests.faults.conftest import NUM_TASKS, PROMPTS_PER_STEP, SAMPLES, STEPS
+
+from rlreason.runlog import checkpoint_steps
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, rl_config: dict[str, Any]) -> Path:
+    path = tmp_path_factory.mktemp("kills") / "10-rl.yaml"
+    path.write_text(yaml.safe_dump(rl_config, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def unhurt(config: Path) -> Iterator[Path]:
+    """The run directory of the same run, left in peace."""
+    command = Command("run", config, "--run-dir", config.parent / "unhurt", folder=config.parent)
+    try:
+        status, _, errors = command.finish(300)
+        assert (status, errors) == (0, "")
+        command.assert_nothing_left()
+        yield config.parent / "unhurt"
+    finally:
+        command.destroy()
+
+
+@pytest.fixture
+def wounded(config: Path) -> Path:
+    return config.parent / "wounded"
+
+
+@pytest.fixture
+def running(start: Callable[..., Command], config: Path, wounded: Path) -> Command:
+    """The wounded run, started or resumed, a step after that."""
+    resume = ["--resume"] if wounded.exists() else []
+    before = checkpoint_steps(wounded / "checkpoints")[-1] if resume else 0
+    command = start("run", config, "--run-dir", wounded, *resume)
+
+    def has_stepped() -> bool:
+        assert command.running, f"ended before its first step: {command.stderr}"
+        resumed = not resume or read_lines(wounded / "events.jsonl")[-1]["event"] in ("resume", "checkpoint")
+        return resumed and last_step(wounded) > before
+
+    wait_for(has_stepped, 300, "the first step")
+    return command
+
+
+def last_step(run: Path) -> int:
+    return max((row["step"] for row in read_lines(run / "metrics.jsonl")), default=0)
+
+
+def one_line(errors: str) -> str:
+    assert errors.count("\n") == 1 and errors.endswith("\n"), errors
+    return errors
+
+
+@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
+def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
+    by: str, running: Command, wounded: Path
+) -> None:
+    start_s = time.monotonic()
+    running.interrupt() if by == "Ctrl-C" else running.send(signal.SIGTERM)
+    status, _, errors = running.finish(60)
+    took_s = time.monotonic() - start_s
+    print(f"{by} to exit: {took_s:.1f} s")
+    assert status == 1
+    assert re.search("^failed: interrupted; .*--resume", one_line(errors))
+    assert took_s < 10
+    running.assert_nothing_left()
+    assert checkpoint_steps(wounded / "checkpoints")[-1] == last_step(wounded)
+
+
+WORKERS = {
+    "rollout worker": ("ray::RolloutWorker", "RolloutWorker .* died"),
+    "vLLM's engine process": ("EngineCore", "vLLM's engine process died"),
+    "learner worker": ("ray::LearnerWorker", "LearnerWorker .* died|a worker failed: .*"),
+}
+
+
+@pytest.mark.parametrize("victim", WORKERS)
+def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Command, wounded: Path) -> None:
+    title, says = WORKERS[victim]
+    pids = running.processes(title)
+    assert pids, running.processes()
+    os.kill(max(pids), signal.SIGKILL)
+    status, _, errors = running.finish(60)
+    assert status == 1
+    assert re.search(f"^failed: .*{says}", one_line(errors)), errors
+    running.assert_nothing_left()
+    assert checkpoint_steps(wounded / "checkpoints")[-1] >= last_step(wounded) - 2
+
+
+def test_a_killed_driver_leaves_no_process_behind(running: Command, wounded: Path) -> None:
+    running.send(signal.SIGKILL)
+    assert running.wait(10) == -signal.SIGKILL
+    running.assert_nothing_left()
+    assert checkpoint_steps(wounded / "checkpoints")
+
+
+def test_after_all_that_the_run_ends_as_one_that_nothing_happened_to(
+    running: Command, unhurt: Path, wounded: Path, start: Callable[..., Command], config: Path
+) -> None:
+    running.send(signal.SIGKILL)
+    running.wait(10)
+    killed_at = last_step(wounded)
+    assert killed_at < STEPS, "the run was over before it was killed; raise STEPS"
+    status, _, errors = start("run", config, "--run-dir", wounded, "--resume").finish(300)
+    assert (status, errors) == (0, "")
+    assert [row["step"] for row in read_lines(wounded / "metrics.jsonl")] == list(range(1, STEPS + 1))
+    samples = read_lines(wounded / "samples.jsonl")
+    steps_per_epoch = NUM_TASKS // PROMPTS_PER_STEP
+    for epoch in range(STEPS // steps_per_epoch):
+        steps = range(epoch * steps_per_epoch + 1, (epoch + 1) * steps_per_epoch + 1)
+        used = Counter(row["task_id"] for row in samples if row["split"] == "train" and row["step"] in steps)
+        assert len(used) == NUM_TASKS and set(used.values()) == {SAMPLES}
+    assert samples == read_lines(unhurt / "samples.jsonl")
+    ours, theirs = (run / "final/model.safetensors" for run in (wounded, unhurt))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert theirs.read_bytes() != Path(yaml.safe_load(config.read_text())["model"], "model.safetensors").read_bytes()
