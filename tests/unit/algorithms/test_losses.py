@@ -19,9 +19,7 @@ def tensor(*values: float, grad: bool = False) -> Tensor:
 
 
 def surrogate(logprob_N: Tensor, old_N: Tensor, advantage_N: Tensor, denominator: float = 1.0) -> tuple[Tensor, Tensor]:
-    return clipped_policy_gradient(
-        logprob_N, old_N, advantage_N, clip_low=0.2, clip_high=0.28, denominator=denominator
-    )
+    return clipped_policy_gradient(logprob_N, old_N, advantage_N, clip_low=0.2, clip_high=0.28, denominator=denominator)
 
 
 def test_cross_entropy_by_hand() -> None:

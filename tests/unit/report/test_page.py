@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rlreason.report.page import duration_text, sample_rows, write_report
+from rlreason.report.plots import number, number_text, plots, ticks
 from rlreason.types import UserError
-from rlreason.web.plots import number, number_text, plots, ticks
-from rlreason.web.report import duration_text, sample_rows, write_report
 
 HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\ud800\u202e"
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from rlreason.report.plots import MAX_POINTS, Row, number, number_text, plots
 from rlreason.types import UserError
-from rlreason.web.plots import MAX_POINTS, Row, number, number_text, plots
 
 NUM_STRATA, ROWS_PER_STRATUM = 10, 20
 """Samples are read at 10 places spread evenly over the file, 20 lines at each: at most 200."""

@@ -1,1 +1,0 @@
-"""Pages that people look at. They read run directories and nothing else."""

@@ -1,0 +1,46 @@
+"""What a run shows where there is no terminal."""
+
+import io
+import re
+
+import pytest
+
+from rlreason.stages import console
+
+LINE = re.compile(r"30-rl (\d+)/4  \d+\.\d\d/s  (\d+) s left  reward 0\.\d")
+
+
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A standard output that is no terminal, whatever the tests run on."""
+    output = io.StringIO()
+    monkeypatch.setattr("sys.stdout", output)
+    return output
+
+
+def test_plain_lines_without_control_characters(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
+    with console.Progress("30-rl", total=4) as bar:
+        for step in range(1, 5):
+            bar.step(step, f"reward 0.{step}")
+    found = [LINE.fullmatch(line) for line in output.getvalue().splitlines()]
+    assert [match and match[1] for match in found] == ["1", "2", "3", "4"]
+    assert found[-1] and found[-1][2] == "0"
+    assert "\x1b" not in output.getvalue() and "\r" not in output.getvalue()
+
+
+def test_fast_steps_do_not_fill_the_log_and_the_last_is_always_shown(output: io.StringIO) -> None:
+    with console.Progress("30-rl", total=4) as bar:
+        for step in range(1, 5):
+            bar.step(step, "reward 0.5")
+    assert [line.split("  ")[0] for line in output.getvalue().splitlines()] == ["30-rl 4/4"]
+
+
+def test_the_rate_of_a_resumed_run_counts_its_own_steps_only(
+    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    console.Progress("30-rl", total=110, done=100).step(105, "")
+    # 5 steps in 10 s, 5 to go
+    assert output.getvalue().startswith("30-rl 105/110  0.50/s  10 s left")

@@ -1,0 +1,211 @@
+"""The run directory: one writer, no torn lines, nothing half-written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, read_rows, tree_hash
+from rlreason.types import UserError
+
+HOLD = """
+import sys
+from pathlib import Path
+from rlreason.runlog import RunLog
+log = RunLog(Path(sys.argv[1]), config_yaml="seed: 0")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def lines(path: Path) -> list[dict]:
+    """Every line must be JSON as the standard has it: NaN is not."""
+    *whole, rest = path.read_text(encoding="utf-8").split("\n")
+    assert rest == "", "the last line has no end"
+    return [json.loads(line, parse_constant=pytest.fail) for line in whole]
+
+
+def refusal(path: Path, *, resume: bool = False) -> str:
+    """One line that names the directory and the way out."""
+    with pytest.raises(UserError) as error:
+        RunLog(path, config_yaml="seed: 0", resume=resume)
+    text = str(error.value)
+    assert "\n" not in text and str(path) in text and "--run-dir" in text
+    return text
+
+
+def test_a_run_in_another_process_is_named_and_its_lock_dies_with_it(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "open\n"
+        assert f"in use by process {holder.pid}" in refusal(tmp_path, resume=True)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    RunLog(tmp_path, config_yaml="seed: 0", resume=True).close()
+
+
+def test_a_second_run_in_this_process_is_refused_until_the_first_is_closed(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="seed: 0")
+    assert f"process {os.getpid()}" in refusal(tmp_path, resume=True)
+    log.close()
+    RunLog(tmp_path, config_yaml="seed: 0", resume=True).close()
+
+
+def test_a_run_that_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
+    RunLog(tmp_path, config_yaml="seed: 0").close()
+    with pytest.raises(UserError, match="--resume") as kept:
+        RunLog(tmp_path, config_yaml="seed: 1")
+    assert (tmp_path / "config.yaml").read_text() == "seed: 0"
+    # The refusal has let go of the lock, even while its traceback is alive.
+    RunLog(tmp_path, config_yaml="seed: 2", resume=True).close()
+    assert "holds a run already" in str(kept.value)
+    assert [row["event"] for row in lines(tmp_path / "events.jsonl")] == ["start", "start"]
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refusal(tmp_path / "file")
+    refusal(tmp_path / "file" / "run")
+
+
+def test_metrics_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    log.metrics(1, {"policy/loss": float("nan"), "policy/kl": float("-inf"), "reward/mean": 0.5})
+    (row,) = lines(tmp_path / "metrics.jsonl")
+    assert row.pop("time_s") >= 0
+    assert row == {"step": 1, "policy/loss": None, "policy/kl": None, "reward/mean": 0.5}
+    log.close()
+
+
+def test_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    log.metrics(1, {"a": 1.0})
+    log.samples([{"step": 1, "response": "a × b\nc\u2028d \U0001f600"}])
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
+    assert read_rows(tmp_path / "samples.jsonl") == [{"step": 1, "response": "a × b\nc\u2028d \U0001f600"}]
+    log.close()
+
+
+def killed_run(path: Path, tail: bytes) -> RunLog:
+    """A resumed run whose files hold steps 1 to 4, then what a kill left of the last line."""
+    log = RunLog(path, config_yaml="")
+    for step in range(1, 5):
+        log.metrics(step, {"a": float(step)})
+        log.samples([{"step": step, "response": f"{step}{place}"} for place in range(2)])
+    log.close()
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        with (path / name).open("ab") as file:
+            file.write(tail)
+    return RunLog(path, config_yaml="", resume=True)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b'{"step": 1, "a": 0.',  # torn, and its step is before the cut
+        b'{"step": 5, "a": 1.0}\n',
+        b"\n\n",
+        b'"step"\n7\n',
+        '{"step": 1, "response": "a × b'.encode()[:-3],  # torn in the middle of a letter of two bytes
+    ],
+)
+def test_a_cut_forgets_later_steps_and_torn_lines(tmp_path: Path, tail: bytes) -> None:
+    log = killed_run(tmp_path, tail)
+    log.cut_after(2)
+    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert [row["response"] for row in lines(tmp_path / "samples.jsonl")] == ["10", "11", "20", "21"]
+    log.metrics(3, {"a": 9.0})
+    log.samples([{"step": 3, "response": "new"}])
+    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    assert lines(tmp_path / "samples.jsonl")[-1] == {"step": 3, "response": "new"}
+    log.close()
+
+
+def test_a_last_line_that_lost_only_its_end_does_not_spoil_the_next(tmp_path: Path) -> None:
+    log = killed_run(tmp_path, b'{"step": 2, "a": 1.0}')
+    log.cut_after(2)
+    log.metrics(3, {"a": 9.0})
+    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl")][-1] == 3
+    log.close()
+
+
+def test_a_torn_event_does_not_spoil_the_next(tmp_path: Path) -> None:
+    RunLog(tmp_path, config_yaml="").close()
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"time": 1.0, "eve')
+    log = RunLog(tmp_path, config_yaml="", resume=True)
+    log.event("checkpoint", step=3)
+    log.close()
+    last = (tmp_path / "events.jsonl").read_text().splitlines()[-2:]
+    assert [json.loads(line)["event"] for line in last] == ["start", "checkpoint"]
+
+
+def test_what_is_written_after_a_cut_is_kept_whatever_was_written_before(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    for step in (1, 2, 3):
+        log.metrics(step, {})
+    log.cut_after(1)
+    log.metrics(2, {})
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2]
+    log.close()
+
+
+def test_readers_leave_a_torn_last_line_out(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    assert read_rows(path) == []
+    path.write_bytes('{"step": 1}\n{"step": 2, "response": "×'.encode()[:-1])
+    assert read_rows(path) == [{"step": 1}]
+
+
+def test_the_manifest_names_the_packages(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    log.manifest(kind="rl", parents={"a": "b"})
+    log.close()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["kind"] == "rl" and {"torch", "ray", "deepspeed"} <= manifest["packages"].keys()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_folder_is_committed_whole_in_place_of_the_old_one(tmp_path: Path) -> None:
+    aside, target = tmp_path / ".writing", tmp_path / "final"
+    for folder, name in ((aside, "new"), (target, "old")):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / name).write_text(name)
+    commit_folder(aside, target)
+    assert [path.name for path in target.rglob("*")] == ["sub", "new"]
+    assert not aside.exists()
+
+
+def test_half_written_checkpoints_do_not_count(tmp_path: Path) -> None:
+    assert checkpoint_steps(tmp_path / "checkpoints") == []
+    for name in ("step-000100", "step-000020", "step-1000000", ".writing-000200"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-000300").write_text("a file, not a checkpoint")
+    assert checkpoint_steps(tmp_path) == [20, 100, 1000000]
+
+
+def test_the_hash_of_a_tree_is_that_of_its_names_and_contents(tmp_path: Path) -> None:
+    def tree(name: str, files: dict[str, str]) -> str:
+        for path, text in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return tree_hash(tmp_path / name)
+
+    first = tree("a", {"config.json": "{}", "sub/x": "1"})
+    assert first == tree("b", {"sub/x": "1", "config.json": "{}"})
+    others = [
+        tree("c", {"config.json": "{} ", "sub/x": "1"}),
+        tree("d", {"config.jsom": "{}", "sub/x": "1"}),
+        tree("e", {"config.json": "1", "sub/x": "{}"}),
+        tree("f", {"config.json": "{}", "x": "1"}),
+        tree("g", {"config.json": "{}"}),
+    ]
+    assert len({first, *others}) == 6

@@ -1,0 +1,88 @@
+"""The shared types, and what importing the light modules pulls in."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from rlreason.types import Group, Sample, Score, Task, TrainSequence
+
+SAMPLE: dict[str, Any] = {
+    "task_id": "t:0",
+    "index": 0,
+    "policy_version": 3,
+    "tokens": (5, 6, 7, 2),
+    "mask": (0, 0, 1, 1),
+    "logprobs": (0.0, 0.0, -0.5, -0.1),
+    "prompt": "p",
+    "response": "r",
+    "finish_reason": "stop",
+}
+
+
+@pytest.mark.parametrize("field", ["tokens", "mask", "logprobs"])
+def test_a_sample_is_aligned(field: str) -> None:
+    assert Sample(**SAMPLE).num_response_tokens == 2
+    with pytest.raises(AssertionError, match="differ in length"):
+        Sample(**{**SAMPLE, field: SAMPLE[field][:-1]})
+
+
+def test_a_train_sequence_is_aligned() -> None:
+    assert TrainSequence(tokens=(1, 2), mask=(0, 1)).logprobs == ()
+    with pytest.raises(AssertionError, match="tokens and mask"):
+        TrainSequence(tokens=(1, 2), mask=(1,))
+    with pytest.raises(AssertionError, match="tokens and logprobs"):
+        TrainSequence(tokens=(1, 2), mask=(0, 1), logprobs=(0.0,))
+
+
+def test_a_group_has_a_verdict_for_each_sample() -> None:
+    sample, score = Sample(**SAMPLE), {"math": Score(value=1.0, status="ok")}
+    task = Task(id="t:0", prompt="p")
+    assert len(Group(task=task, samples=(sample, sample), scores=(score, score)).samples) == 2
+    with pytest.raises(AssertionError, match="differ in number"):
+        Group(task=task, samples=(sample, sample), scores=(score,))
+
+
+@pytest.mark.parametrize(("mask", "count"), [((1, 1, 1), 2), ((0, 1, 1), 2), ((1, 0, 0), 0), ((0, 0, 1), 1), ((1,), 0)])
+def test_nothing_predicts_the_first_token(mask: tuple[int, ...], count: int) -> None:
+    assert TrainSequence(tokens=(4,) * len(mask), mask=mask).num_trained_tokens == count
+
+
+def loaded_by(code: str, names: set[str]) -> set[str]:
+    """Which of `names` a fresh interpreter has loaded after `code`."""
+    code += f"\nimport sys; print('LOADED', *(name for name in {sorted(names)} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+HEAVY = {"torch", "ray", "vllm", "deepspeed"}
+
+
+@pytest.mark.parametrize(
+    "modules",
+    ["rlreason.types, rlreason.config.load, rlreason.config.schema, rlreason.runlog, rlreason.paths",
+     "rlreason.rewards.math, rlreason.rewards.combine, rlreason.data.tasks, rlreason.data.order"],
+)  # fmt: skip
+def test_the_light_modules_load_no_engine(modules: str) -> None:
+    assert loaded_by(f"import {modules}", HEAVY) == set()
+
+
+HELP = """
+import sys
+sys.argv = ["rlreason", "--help"]
+from rlreason.cli import main
+try:
+    main()
+except SystemExit as done:
+    assert not done.code, done.code
+"""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert loaded_by(HELP, HEAVY | {"transformers", "pydantic", "datasets", "numpy"}) == set()
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    assert loaded_by("import pydantic", {"pydantic", "torch"}) == {"pydantic"}
