@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlreason.config.schema import RolloutConfig
+from rlreason.types import RunError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,8 @@ class RolloutEngine:
         return Completion(tokens=tuple(output.token_ids), logprobs=logprobs, finish_reason=finish_reason)
 
     async def _run(self, prompt: tuple[int, ...], params: Any) -> Any:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         self._running += 1
         try:
             last = None
@@ -145,6 +148,8 @@ class RolloutEngine:
                 last = output
             assert last is not None, "vLLM ended a request without an output"
             return last
+        except EngineDeadError:  # vLLM's own error would load vLLM in whichever process it is sent to.
+            raise RunError("vLLM's engine process died; with --resume the run goes on from its checkpoint") from None
         finally:
             self._running -= 1
 

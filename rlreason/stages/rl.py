@@ -49,7 +49,9 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     )
     try:
         learners.wait_ready()
+        job.log.event("learners ready")
         rollouts.wait_ready()
+        job.log.event("rollouts ready")
         learners.connect(rollouts, config.rollout)
         figures = train(config, job, prompts, sets, rollouts, learners)
         save_final(job, learners, tokenizer, kind="rl", config=config.model_dump(mode="json"))

@@ -22,6 +22,8 @@ def cluster() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker's error may be a class of vLLM's, and reading it loads vLLM here, with its greetings.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     joined = "RAY_ADDRESS" in os.environ
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -87,7 +89,10 @@ def _readable(error: BaseException) -> UserError | RunError:
         return type(error)(str(error))
     if isinstance(error, ray.exceptions.RayActorError):
         return RunError(_obituary(str(error)))
-    return RunError(f"a worker failed: {type(error).__name__}: {_last_line(str(error))}")
+    return RunError(
+        f"a worker failed: {type(error).__name__}: {_last_line(str(error))}; Ray's logs on its host say more; "
+        "with --resume the run goes on from its last checkpoint"
+    )
 
 
 def _obituary(text: str) -> str:

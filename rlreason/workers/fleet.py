@@ -94,9 +94,9 @@ class RolloutFleet:
         return get([worker.prompt_logprobs.remote(tokens) for worker in self.workers])
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
-        """Ends vLLM's processes; what does not answer in time is killed with its worker."""
+        """Ends vLLM's processes and the reward workers; what does not answer in time is killed with its worker."""
         ray.wait([w.shutdown.remote() for w in self.workers], num_returns=len(self.workers), timeout=timeout_s)
-        for worker in self.workers:
+        for worker in [*self.workers, *self._rewards.workers]:
             ray.kill(worker)
 
 

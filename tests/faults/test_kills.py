@@ -91,7 +91,7 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
 
 WORKERS = {
     "rollout worker": ("ray::RolloutWorker", "RolloutWorker .* died"),
-    "vLLM's engine process": ("EngineCore", "vLLM's engine process died"),
+    "vLLM's engine process": ("EngineCore", "vLLM's engine process died|EngineDeadError"),
     "learner worker": ("ray::LearnerWorker", "LearnerWorker .* died|a worker failed: .*"),
 }
 

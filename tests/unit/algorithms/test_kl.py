@@ -1,12 +1,14 @@
 """KL estimators: exact expectations over a small vocabulary, so that no sampling noise can hide a bias."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlreason.algorithms.kl import k1, k3
+from rlreason.algorithms.kl import k1, k2, k3
 
 LOGITS = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=2, max_size=6)
 
@@ -35,10 +37,11 @@ def test_k3_is_never_negative(logits: list[tuple[float, float]]) -> None:
 
 
 def test_by_hand() -> None:
-    # p twice q: k1 = ln 2, k3 = 1/2 - 1 + ln 2; and the other way round
+    # p twice q: k1 = ln 2, k2 = (ln 2)**2 / 2, k3 = 1/2 - 1 + ln 2; and the other way round
     logp_N = torch.tensor([0.5, 0.25], dtype=torch.float64).log()
     logq_N = torch.tensor([0.25, 0.5], dtype=torch.float64).log()
     assert k1(logp_N, logq_N).tolist() == pytest.approx([0.693147, -0.693147], abs=1e-6)
+    assert k2(logp_N, logq_N).tolist() == pytest.approx([0.240227, 0.240227], abs=1e-6)
     assert k3(logp_N, logq_N).tolist() == pytest.approx([0.193147, 0.306853], abs=1e-6)
 
 
@@ -48,10 +51,23 @@ def test_k3_of_nearly_equal_logprobs_keeps_its_digits_in_float32() -> None:
     assert found == pytest.approx(2**-27, rel=1e-2)
 
 
-def test_k1_as_a_loss_pushes_nowhere_on_average() -> None:
-    """Trap 9: why k1 belongs into the reward."""
-    logits_V = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    logq_V = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64).log_softmax(0)
-    logp_V = logits_V.log_softmax(0)
-    (logp_V.detach().exp() * k1(logp_V, logq_V)).sum().backward()
-    assert logits_V.grad.tolist() == pytest.approx([0.0] * 3, abs=1e-12)
+LOGIT_V = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
+LOGQ_V = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64).log_softmax(0)
+
+
+def gradient_of(loss: Callable[[Tensor], Tensor]) -> list[float]:
+    """With respect to the policy's logits; `loss` maps logp_V to a scalar."""
+    logits_V = LOGIT_V.clone().requires_grad_()
+    loss(logits_V.log_softmax(0)).backward()
+    return logits_V.grad.tolist()
+
+
+def test_which_estimator_may_be_a_loss() -> None:
+    """Trap 9. Expected gradients when the samples come from the policy, as on-policy training has it."""
+    exact = gradient_of(lambda logp_V: (logp_V.exp() * (logp_V - LOGQ_V)).sum())
+    expected = {
+        k: gradient_of(lambda logp_V, k=k: (logp_V.detach().exp() * k(logp_V, LOGQ_V)).sum()) for k in (k1, k2, k3)
+    }
+    assert expected[k2] == pytest.approx(exact, abs=1e-12)
+    assert expected[k1] == pytest.approx([0.0] * 3, abs=1e-12)  # pushes nowhere: it belongs into the reward
+    assert expected[k3] != pytest.approx(exact, abs=1e-2)  # pushes elsewhere: for monitoring

@@ -3,6 +3,7 @@
 Notation: N = trained tokens, B = sequences, T = tokens, V = vocabulary.
 """
 
+from itertools import pairwise
 from math import log
 
 import pytest
@@ -115,7 +116,7 @@ def test_any_split_into_micro_batches_gives_the_same_loss_and_gradient(
     total.backward()
     edges = [0, *sorted(cut for cut in cuts if cut < len(tokens)), len(tokens)]
     summed = 0.0
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = loss(parts_N, slice(start, stop))
         part.backward()
         summed += part.item()

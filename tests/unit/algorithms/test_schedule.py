@@ -1,5 +1,6 @@
 """Learning-rate schedules."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,4 +47,4 @@ def test_never_zero_before_the_end_never_above_the_peak_never_rising_after_the_w
     found = curve(peak=3e-4, total_steps=total_steps, warmup_steps=warmup_steps, shape=shape, min_ratio=min_ratio)
     assert all(0 < lr <= 3e-4 * (1 + 1e-12) for lr in found[:-1]) and found[-1] >= 0
     after = found[warmup_steps:]
-    assert all(later <= earlier * (1 + 1e-12) for earlier, later in zip(after, after[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-12) for earlier, later in pairwise(after))

@@ -1,6 +1,6 @@
 """The order of rows: resume must neither skip nor repeat any (traps 30, 31)."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,9 +26,7 @@ def test_each_epoch_uses_every_row_once(num_rows: int, seed: int, epoch: int) ->
 @given(st.integers(1, 20), st.integers(0, 100), st.lists(st.integers(0, 60), max_size=6))
 def test_the_stream_is_the_same_wherever_it_is_cut(num_rows: int, seed: int, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), 60]
-    joined = [
-        row for start, stop in zip(edges, edges[1:], strict=False) for row in rows_between(start, stop, num_rows, seed)
-    ]
+    joined = [row for start, stop in pairwise(edges) for row in rows_between(start, stop, num_rows, seed)]
     assert joined == rows_between(0, 60, num_rows, seed)
 
 

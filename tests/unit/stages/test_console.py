@@ -2,6 +2,7 @@
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,15 +11,15 @@ from rlreason.stages import console
 LINE = re.compile(r"30-rl (\d+)/4  \d+\.\d\d/s  (\d+) s left  reward 0\.\d")
 
 
-@pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """A standard output that is no terminal, whatever the tests run on."""
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A standard output that is no terminal, whatever the tests run on. Not a fixture: pytest resets it after those."""
     output = io.StringIO()
     monkeypatch.setattr("sys.stdout", output)
     return output
 
 
-def test_plain_lines_without_control_characters(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = no_terminal(monkeypatch)
     monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
     with console.Progress("30-rl", total=4) as bar:
         for step in range(1, 5):
@@ -29,18 +30,18 @@ def test_plain_lines_without_control_characters(output: io.StringIO, monkeypatch
     assert "\x1b" not in output.getvalue() and "\r" not in output.getvalue()
 
 
-def test_fast_steps_do_not_fill_the_log_and_the_last_is_always_shown(output: io.StringIO) -> None:
+def test_fast_steps_do_not_fill_the_log_and_the_last_is_always_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = no_terminal(monkeypatch)
     with console.Progress("30-rl", total=4) as bar:
         for step in range(1, 5):
             bar.step(step, "reward 0.5")
     assert [line.split("  ")[0] for line in output.getvalue().splitlines()] == ["30-rl 4/4"]
 
 
-def test_the_rate_of_a_resumed_run_counts_its_own_steps_only(
-    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_rate_of_a_resumed_run_counts_its_own_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = no_terminal(monkeypatch)
     clock = iter([0.0, 10.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     console.Progress("30-rl", total=110, done=100).step(105, "")
     # 5 steps in 10 s, 5 to go
     assert output.getvalue().startswith("30-rl 105/110  0.50/s  10 s left")

@@ -2,14 +2,15 @@
 
 import random
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import pytest
 
 from rlreason.config.schema import AlgorithmConfig, RLConfig
 from rlreason.stages.evaluate import at_k, sample_rows
-from rlreason.stages.rl import (
-    batch_of,
+from rlreason.stages.rl import batch_of
+from rlreason.stages.rl_batch import (
     rollout_metrics,
     shuffled,
     stop_on_broken_rewards,
@@ -102,7 +103,7 @@ def test_shuffled_rewards_are_the_same_rewards_in_other_places() -> None:
     rewards = [[float(10 * number + index) for index in range(4)] for number in range(8)]
     found = shuffled(rewards, random.Random(0))
     assert found != rewards and [len(reward_G) for reward_G in found] == [4] * 8
-    assert sorted(sum(found, [])) == sorted(sum(rewards, []))
+    assert sorted(chain(*found)) == sorted(chain(*rewards))
     # They cross the groups' borders: otherwise a good prompt would still be told from a bad one.
     assert any(set(new) - set(old) for new, old in zip(found, rewards, strict=True))
     assert found == shuffled(rewards, random.Random(0)) != shuffled(rewards, random.Random(1))
