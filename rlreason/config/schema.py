@@ -115,6 +115,12 @@ class LearnerConfig(WorkerConfig):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
 
+    @model_validator(mode="after")
+    def _no_effect_is_an_error(self) -> "LearnerConfig":
+        if self.lr_schedule == "constant" and self.min_lr_ratio:
+            raise ValueError("min_lr_ratio has no effect with `lr_schedule: constant`; take one of them out")
+        return self
+
 
 class RewardConfig(Strict):
     """One reward function."""
@@ -154,6 +160,12 @@ class AlgorithmConfig(Strict):
     """Optimizer steps per rollout batch."""
     shuffle_rewards: bool = False
     """Control experiment: rewards are permuted over the whole batch, so that nothing can be learned from them."""
+
+    @model_validator(mode="after")
+    def _no_effect_is_an_error(self) -> "AlgorithmConfig":
+        if self.normalize_std and self.baseline == "none":
+            raise ValueError("normalize_std has no effect with `baseline: none`; take one of them out")
+        return self
 
 
 class EvalConfig(Strict):

@@ -27,6 +27,7 @@ from rlreason.engines import _compat
 from rlreason.engines.learner_setup import (
     adamw,
     build_module,
+    clips_itself,
     deepspeed_config,
     flat,
     random_states,
@@ -69,8 +70,7 @@ class LearnerEngine:
             module.gradient_checkpointing_enable()  # type: ignore[operator]
         optimizer = adamw(module, config)
         self._grad_norm: float | None = None
-        if config.zero_stage == 0:
-            # DeepSpeed clips without keeping the norm at stage 0, so both are done here, after its reduction.
+        if clips_itself(config):
             optimizer.register_step_pre_hook(lambda *_: self._clip(module))
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_config(config, self.world_size)
@@ -108,7 +108,7 @@ class LearnerEngine:
             sums += parts
         self.engine.step()
         self.step += 1
-        norm = self._grad_norm if self.config.zero_stage == 0 else self.engine.get_global_grad_norm()
+        norm = self._grad_norm if clips_itself(self.config) else self.engine.get_global_grad_norm()
         if norm and self._before_first_step:
             self._assert_all_moved()
         total, entropy, gap, mismatch, clipped, divergence = sums.tolist()

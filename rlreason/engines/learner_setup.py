@@ -42,13 +42,18 @@ def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)
 
 
+def clips_itself(config: LearnerConfig) -> bool:
+    """In float32 at stage 0 DeepSpeed keeps no norm when it clips; the engine does both then, after the reduction."""
+    return config.zero_stage == 0 and config.dtype == "float32"
+
+
 def deepspeed_config(config: LearnerConfig, world_size: int) -> dict[str, Any]:
     return {
         # Batches are built by token budget, outside; the caller decides when an accumulation ends.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
-        "gradient_clipping": config.max_grad_norm if config.zero_stage else 0.0,
+        "gradient_clipping": 0.0 if clips_itself(config) else config.max_grad_norm,
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.dtype == "bfloat16"},
