@@ -122,7 +122,8 @@ def _open_to_append(path: Path) -> TextIO:
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             is_torn = file.read(1) != b"\n"
-    file_to_append = path.open("a", encoding="utf-8")
+    # A lone surrogate in somebody's text becomes its JSON escape.
+    file_to_append = path.open("a", encoding="utf-8", errors="backslashreplace")
     if is_torn:
         file_to_append.write("\n")
     return file_to_append
@@ -204,4 +205,5 @@ def commit_folder(aside: Path, target: Path) -> None:
 
 def checkpoint_steps(folder: Path) -> list[int]:
     """Steps of the complete checkpoints in a run's `checkpoints/`, rising."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if path.is_dir())
+    names = (path.name.removeprefix("step-") for path in folder.glob("step-*") if path.is_dir())
+    return sorted(int(name) for name in names if name.isdecimal())

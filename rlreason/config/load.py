@@ -4,8 +4,8 @@
 replaces. Overrides come last. Raises UserError for every mistake a user can make.
 """
 
-import contextlib
 import difflib
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from rlreason.config.schema import STAGES, AnyStage
 from rlreason.types import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-5 as text; a number is what everyone means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def load_stage(path: Path, overrides: list[str] | None = None) -> AnyStage:
@@ -47,7 +56,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
         raise UserError(f"{path}: `extends` goes round in a circle")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{_nearest_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -75,13 +84,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"override `{override}`: expected key=value, such as learner.lr=1e-5")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"override `{override}`: bad YAML: {' '.join(str(error).split())}") from None
-    # YAML 1.1 reads 1e-5 as text; a number is what everyone means.
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
     node: Any = raw
     *parents, last = key.split(".")
     for parent in parents:
@@ -102,7 +107,7 @@ def _child(node: Any, key: str, override: str) -> Any:
 
 
 def _index(node: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(node):
+    if not (key.isascii() and key.isdigit()) or int(key) >= len(node):
         raise UserError(f"override `{override}`: `{key}` is not an index of a list of {len(node)}")
     return int(key)
 

@@ -129,7 +129,7 @@ class RewardConfig(Strict):
     """Its name in metrics and samples."""
     path: str
     """`reward_fns/mine.py:reward` or `package.module:function`."""
-    weight: float = 1.0
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor in the weighted sum."""
     timeout_s: Annotated[float, Field(gt=0)] = 5.0
     """Past it the check is killed and the verdict is `timeout`."""
@@ -139,7 +139,7 @@ class RewardWorkerConfig(WorkerConfig):
     """The reward workers."""
 
     cpus: Fraction = 0.1
-    max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Above this share of broken checks in a step, the run stops and shows the first one."""
 
 

@@ -8,9 +8,12 @@ disjoint by construction, whatever the seeds and counts. Everything here is dete
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
+
+from rlreason.types import UserError
 
 ANSWER = r"\boxed{"
 VOCABULARY = ["<pad>", "<s>", "</s>", ANSWER, "}", "=", ";", "+", "-", "*", *"0123456789"]
@@ -68,12 +71,21 @@ def conversations(*, num: int, seed: int, worked_share: float, max_operations: i
 
 
 def tasks(*, num: int, seed: int, held_out: bool = False, max_operations: int = 4) -> list[dict[str, Any]]:
-    """RL and evaluation rows, all of full length and no two alike. Columns: `prompt`, `answer`."""
+    """RL and evaluation rows, all of full length and no two alike. Columns: `prompt`, `answer`.
+
+    Raises UserError where that many are not found: there are 10 * 27**max_operations prompts, held-out ones included.
+    """
     source = problems(seed=seed, held_out=held_out, max_operations=max_operations, mixed=False)
     found: dict[str, str] = {}
-    while len(found) < num:
-        prompt, _, answer = next(source)
+    for prompt, _, answer in itertools.islice(source, 20 * num):
         found.setdefault(prompt, answer)
+        if len(found) == num:
+            break
+    else:
+        total = 10 * 27**max_operations
+        raise UserError(
+            f"chains: {num} tasks are asked for but only {total} prompts of that length exist; ask for fewer"
+        )
     return [{"prompt": prompt, "answer": answer} for prompt, answer in found.items()]
 
 

@@ -31,14 +31,16 @@ def encode_prompt(tokenizer: Any, task: Task, system: str | None = None) -> tupl
     """The prompt as the model sees it: text and ids.
 
     With a chat template the prompt is a user turn and the assistant's header is added; without one it is plain
-    text after the tokenizer's usual special tokens.
+    text after the tokenizer's special tokens, beginning-of-sequence among them as in pretraining.
     """
     if tokenizer.chat_template is None:
         if not isinstance(task.prompt, str) or system is not None:
             raise UserError(
                 f"task {task.id}: messages and `system` need a tokenizer with a chat template; this has none"
             )
-        return task.prompt, tuple(tokenizer(task.prompt)["input_ids"])
+        ids = tuple(tokenizer(task.prompt)["input_ids"])
+        bos = tokenizer.bos_token_id
+        return task.prompt, ids if bos is None or ids[:1] == (bos,) else (bos, *ids)
     asked = ({"role": "user", "content": task.prompt},) if isinstance(task.prompt, str) else task.prompt
     messages: list[Message] = [*asked]
     if system is not None:

@@ -47,9 +47,11 @@ def _task(row: dict[str, Any], index: int, source: str, config: DataConfig) -> T
             f"data `{source}`, row {index}: `{config.prompt_column}` is neither text nor a list of messages"
         )
     if config.template is not None:
+        if not isinstance(prompt, str):
+            raise UserError(f"data `{source}`, row {index}: `template` is for text, this prompt is a list of messages")
         try:
             prompt = config.template.format(**{**row, "prompt": prompt})
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise UserError(f"data `{source}`: `template` cannot be filled in: {error!r}; write braces twice") from None
     answer = row[config.answer_column] if config.answer_column else None
     used = {config.prompt_column, config.answer_column, "tests", "source"}
@@ -82,7 +84,10 @@ def _data_set(config: DataConfig) -> list[dict[str, Any]]:
             return datasets.load_dataset(path, config.name, split=config.split).to_list()
         if not Path(path).is_file():
             raise UserError(f"data `{path}`: no such file")
-        split = config.split if config.split.startswith("train") else "train"
+        if not Path(path).stat().st_size:
+            return []
+        # A file is one split, which the library calls train; a slice of it is a slice of the file.
+        split = "train" + config.split[config.split.find("[") :] if "[" in config.split else "train"
         return datasets.load_dataset(builder, data_files=path, split=split).to_list()
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, ConnectionError) as error:
         if isinstance(error, UserError):

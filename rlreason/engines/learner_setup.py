@@ -16,7 +16,20 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build_module(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
-    """The model from a checkpoint (safetensors only), or with fresh weights of the given architecture."""
+    """The model from a checkpoint (safetensors only), or with fresh weights of the given architecture.
+
+    In training mode, which gradient checkpointing asks for, with every dropout off: the engine has none either.
+    """
+    module = _load(config, model, architecture)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+        if isinstance(getattr(layer, "attention_dropout", None), float):
+            layer.attention_dropout = 0.0  # type: ignore[assignment]
+    return module.train()
+
+
+def _load(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if model is not None:

@@ -42,7 +42,7 @@ class Checkpointer:
         """
         steps = checkpoint_steps(self._log.checkpoints)
         if not steps:
-            self._log.cut_after(0)
+            self._log.cut_after(-1)
             return {"step": 0}
         folder = self._folder(steps[-1])
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
@@ -68,10 +68,12 @@ class Checkpointer:
             (aside / "state.json").write_text(json.dumps(state))
             commit_folder(aside, self._folder(step))
         except (OSError, RunError) as error:
+            # torch does not say that a disk is full.
+            free = shutil.disk_usage(self._log.path if not aside.exists() else aside).free
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(
-                f"step {step}: no checkpoint: {error}; mend that, "
-                f"then add --resume to go on from step {self.last_step or 0}"
+                f"step {step}: no checkpoint: {error} ({free / 1e6:.1f} MB are free on that disk); "
+                f"mend that, then add --resume to go on from step {self.last_step or 0}"
             ) from None
         self.last_step = step
         self._log.event("checkpoint", step=step)

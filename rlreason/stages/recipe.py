@@ -30,7 +30,7 @@ class Step:
 
 
 def load_steps(path: Path, overrides: list[str]) -> list[Step]:
-    """The stages of a file or a recipe folder, all validated. Overrides apply to every stage that has the key."""
+    """The stages of a file or a recipe folder, all validated. In a recipe an override starts with its stage's name."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a configuration is a .yaml file, a recipe a folder of them")
     if not path.is_dir():

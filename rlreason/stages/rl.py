@@ -11,6 +11,7 @@ Notation: G = samples of a group.
 import statistics
 import time
 from collections import deque
+from dataclasses import replace
 
 from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
@@ -18,7 +19,14 @@ from rlreason.data.order import rows_between
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import eval_sets, evaluate, prompt_tasks, sample_rows
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.stages.rl_batch import num_tokens, rollout_metrics, stop_on_broken_rewards, total_rewards, train_sequences
+from rlreason.stages.rl_batch import (
+    first_broken,
+    num_tokens,
+    rollout_metrics,
+    stop_on_broken_rewards,
+    total_rewards,
+    train_sequences,
+)
 from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet, Pending, RewardFleet, RolloutFleet
@@ -73,7 +81,8 @@ def train(
     checkpointer = Checkpointer(config.checkpoints, job.log, learners)
     step = submitted = checkpointer.resume()["step"]
     sync(config, learners, rollouts, prompts, version=step)
-    figures = evaluate_now(config, job, rollouts, sets, step)
+    if step == 0:
+        evaluate_now(config, job, rollouts, sets, step)
     in_flight: deque[Pending] = deque()
     try:
         with Progress(job.name, total=config.steps, done=step) as bar:
@@ -85,6 +94,8 @@ def train(
                     submitted += 1
                 groups, metrics = rollouts.collect(in_flight.popleft())
                 rewards = total_rewards(groups, {r.name: r.weight for r in config.rewards})
+                if broken := first_broken(groups):
+                    job.log.event("broken reward", step=step + 1, **broken)
                 stop_on_broken_rewards(groups, config.reward_workers.max_error_rate)
                 metrics |= rollout_metrics(groups, rewards, version=step)
                 with job.interrupts.shield():
@@ -95,22 +106,31 @@ def train(
                     metrics["throughput/train_tokens_per_s"] = num_tokens(groups) / metrics["time/update_s"]
                     job.log.metrics(step, {"policy_version": step, **metrics})
                     job.log.samples(sample_rows(groups, step, split="train", rewards=rewards))
+                    if checkpointer.is_due(step):
+                        checkpointer.save({"step": step})
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
-                if checkpointer.is_due(step):
-                    checkpointer.save({"step": step})
                 if config.eval and config.eval.every and step % config.eval.every == 0 and step < config.steps:
-                    figures = evaluate_now(config, job, rollouts, sets, step)
-        return evaluate_now(config, job, rollouts, sets, step) or figures
+                    evaluate_now(config, job, rollouts, sets, step)
+        return evaluate_now(config, job, rollouts, sets, step)
     except KeyboardInterrupt:
         checkpointer.save({"step": step})
         raise
 
 
 def batch_of(config: RLConfig, prompts: list[PromptTask], step: int) -> list[PromptTask]:
-    """The prompts of one step: a pure function of the seed, so the data cursor is the step itself."""
+    """The prompts of one step: a pure function of the seed, so the data cursor is the step itself.
+
+    From the second epoch on, ids carry the epoch: request seeds come from them, and where two epochs meet one
+    prompt may be in a batch twice.
+    """
     start = step * config.prompts_per_step
     rows = rows_between(start, start + config.prompts_per_step, len(prompts), config.seed)
-    return [prompts[row] for row in rows]
+    batch = []
+    for place, row in enumerate(rows, start):
+        prompt, epoch = prompts[row], place // len(prompts)
+        task = replace(prompt.task, id=f"{prompt.task.id}#{epoch + 1}") if epoch else prompt.task
+        batch.append(replace(prompt, task=task))
+    return batch
 
 
 def update(

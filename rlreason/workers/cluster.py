@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,19 +26,20 @@ def cluster() -> Iterator[None]:
     # A worker's error may be a class of vLLM's, and reading it loads vLLM here, with its greetings.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    joined = "RAY_ADDRESS" in os.environ
+    # Without an address Ray would join whatever cluster was started last on this machine.
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    _require_answer(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=os.environ.get("RAY_ADDRESS", "local"),
-            include_dashboard=None if joined else False,
+            address=address,
+            include_dashboard=False if address == "local" else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
         )
     except ConnectionError as error:
-        raise UserError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: no Ray cluster answers: {error}") from None
+        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
     # Ray's C++ side takes SIGTERM for itself and aborts the process.
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -45,6 +47,19 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would try for minutes, and then abort the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # `local` and `auto`: Ray finds the port.
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers: {error}; unset it to run on this machine alone"
+        ) from None
 
 
 def require_resources(wanted: dict[str, WorkerConfig]) -> None:

@@ -34,6 +34,7 @@ def test_seeds_and_epochs_differ() -> None:
     orders = {permutation(50, seed, epoch) for seed in range(5) for epoch in range(5)}
     assert len(orders) == 25
     assert tuple(range(50)) not in orders
+    assert rows_between(0, 50, 50, seed=0) != rows_between(50, 100, 50, seed=0)
 
 
 def test_the_order_does_not_move_with_a_new_release() -> None:

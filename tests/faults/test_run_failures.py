@@ -1,0 +1,81 @@
+"""Runs that go on in spite of something, or end with status 1 and one line: rewards that break, a disk that is full."""
+
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlreason.data.order import rows_between
+from tests.conftest import Command, read_lines
+from tests.faults.conftest import PROMPTS_PER_STEP, REWARDS
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+def test_a_hanging_reward_is_a_timeout_and_too_many_broken_ones_end_the_run(
+    start: Callable[..., Command], write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Step 1: one of four rows hangs. Step 2: one raises. Step 3: three raise, above `max_error_rate`."""
+    plan = ["hang", "", "", ""] + ["raise", "", "", ""] + ["raise", "raise", "raise", ""]
+    order = rows_between(0, len(plan), len(plan), 0)
+    does = {row: plan[place] for place, row in enumerate(order)}
+    digits = random.Random(0)
+    rows = [{"prompt": f"{digits.randint(1, 9)}+{row % 10}=", "does": does[row]} for row in range(len(plan))]
+    data = tmp_path / "a.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = write_config(
+        tasks={"path": str(data), "answer_column": None},
+        rewards=[{"name": "mine", "path": f"{REWARDS}:breaks", "timeout_s": 1.0}],
+        **{"learner.workers": 1},
+    )
+    command = start("run", path, "--run-dir", tmp_path / "run")
+    status, _, errors = command.finish(300)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert errors.startswith("failed: reward `mine` broke on 75% of the samples (verifier_error): ")
+    assert "ZeroDivisionError: the scale is 0" in errors and "max_error_rate" in errors
+    command.assert_nothing_left()
+    hung, raised = read_lines(tmp_path / "run/metrics.jsonl")
+    assert hung["verdict/timeout"] == 2 and "verdict/verifier_error" not in hung and hung["reward/error_rate"] == 0.25
+    assert raised["verdict/verifier_error"] == 2 and "verdict/timeout" not in raised
+    first = read_lines(tmp_path / "run/samples.jsonl")[: 2 * PROMPTS_PER_STEP]
+    assert {row["verdicts"]["mine"] for row in first if row["prompt"].endswith(rows[order[0]]["prompt"])} == {"timeout"}
+
+
+FULL_DISK = """
+mkdir -p "$RUN/checkpoints"
+mount -t tmpfs -o size="$SMALL" none "$RUN/checkpoints" || exit 99
+"$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN"
+echo "status $?" >"$RUN/first"
+cp -r "$RUN/checkpoints" "$RUN/kept"
+mount -o remount,size=64m "$RUN/checkpoints"
+exec "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN" --resume
+"""
+"""In a mount namespace of its own, so that it needs no root and is gone with the shell."""
+
+
+def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
+    start: Callable[..., Command], write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    import sys
+
+    namespace = ("unshare", "--user", "--map-root-user", "--mount")
+    allowed = subprocess.run([*namespace, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+    if allowed.returncode:
+        pytest.skip(f"no mount in a user namespace here: {allowed.stderr.strip()}")
+    run_dir = tmp_path / "run"
+    path = write_config(steps=4, **{"learner.workers": 1})
+    # A checkpoint takes 0.77 MB, so the second one does not fit.
+    variables = {"RUN": str(run_dir), "CONFIG": str(path), "PYTHON": sys.executable, "SMALL": "1200k"}
+    command = start("-c", FULL_DISK, program=(*namespace, "bash"), env=variables)
+    status, _, errors = command.finish(300)
+    assert status == 0, errors
+    assert (run_dir / "first").read_text() == "status 1\n"
+    assert errors.count("\n") == 1 and errors.startswith("failed: step 4: no checkpoint: "), errors
+    assert "No space left" in errors and "--resume to go on from step 2" in errors
+    assert [folder.name for folder in (run_dir / "kept").iterdir()] == ["step-000002"]
+    assert [row["step"] for row in read_lines(run_dir / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert any(row["event"] == "resume" and row["step"] == 2 for row in read_lines(run_dir / "events.jsonl"))
+    command.assert_nothing_left()

@@ -1,0 +1,248 @@
+"""Child of test_learner.py: DeepSpeed wants a process of its own. It only drives our engine; the test judges.
+
+    python learner_child.py FOLDER PORT SCENARIO...
+
+Each scenario is a function below; what it returns, or the error that ended it, goes to FOLDER/SCENARIO.pt.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlreason.config.schema import LearnerConfig
+from rlreason.data.batch import plan_micro_batches
+from rlreason.engines.learner import LearnerEngine
+from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 32,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "vocab_size": 32,
+    "n_embd": 32,
+    "n_layer": 1,
+    "n_head": 2,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CROSS_ENTROPY = LossSpec(name="cross_entropy")
+OFF_POLICY = LossSpec(name="policy_gradient", temperature=0.7)
+ON_POLICY = LossSpec(name="policy_gradient", temperature=0.7, on_policy=True)
+
+
+def sequences() -> list[TrainSequence]:
+    """Nine of 3 to 19 tokens; each with some tokens out of the mask."""
+    draw = torch.Generator().manual_seed(1)
+    found = []
+    for length in (19, 3, 7, 12, 5, 16, 9, 4, 11):
+        tokens = torch.randint(3, 32, (length,), generator=draw).tolist()
+        mask = (torch.rand(length, generator=draw) < 0.7).int().tolist()
+        mask[-1] = 1
+        logprobs = (-4 * torch.rand(length, generator=draw)).tolist()
+        advantage = torch.randn((), generator=draw).item()
+        found.append(
+            TrainSequence(tokens=tuple(tokens), mask=tuple(mask), logprobs=tuple(logprobs), advantage=advantage)
+        )
+    return found
+
+
+def micro_batches(token_budget: int) -> list[list[TrainSequence]]:
+    known = sequences()
+    (plan,) = plan_micro_batches([len(sequence.tokens) for sequence in known], 1, token_budget)
+    return [[known[index] for index in places] for places in plan]
+
+
+NUM_TRAINED = sum(sequence.num_trained_tokens for sequence in sequences())
+
+
+def engine(folder: Path, *, total_steps: int = 4, keep_reference: bool = False, **config: Any) -> LearnerEngine:
+    """From the checkpoint that `base` wrote."""
+    return LearnerEngine(
+        LearnerConfig(**{"lr": 1e-3, **config}),
+        total_steps=total_steps,
+        seed=0,
+        model=str(folder / "base"),
+        keep_reference=keep_reference,
+    )
+
+
+def weights(learner: LearnerEngine) -> dict[str, Tensor]:
+    return {name: weight.clone() for name, weight in learner.named_weights()}
+
+
+def step(learner: LearnerEngine, loss: LossSpec = CROSS_ENTROPY, token_budget: int = 40) -> UpdateStats:
+    return learner.update(micro_batches(token_budget), loss, NUM_TRAINED)
+
+
+def base(folder: Path) -> None:
+    """The checkpoint that the others start from: fresh weights, trained a little so that nothing is near zero."""
+    learner = LearnerEngine(LearnerConfig(lr=1e-2), total_steps=4, seed=0, architecture=LLAMA)
+    for _ in range(3):
+        step(learner)
+    learner.save_model(folder / "base")
+
+
+def splits(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for loss in (CROSS_ENTROPY, OFF_POLICY, ON_POLICY):
+        for budget in (1000, 40, 1):
+            learner = engine(folder)
+            stats = step(learner, loss, budget)
+            split = len(micro_batches(budget))
+            found.append({"loss": loss.name, "split": split, "stats": stats, "weights": weights(learner)})
+    return found
+
+
+def empty_micro_batch(folder: Path) -> list[dict[str, Any]]:
+    """What a rank with fewer micro-batches gets."""
+    found = []
+    for extra in ([], [[]]):
+        learner = engine(folder)
+        stats = learner.update([*micro_batches(40), *extra], CROSS_ENTROPY, NUM_TRAINED)
+        found.append({"stats": stats, "weights": weights(learner)})
+    return found
+
+
+def training(folder: Path) -> dict[str, Any]:
+    """Three steps with weight decay, and a norm that clips."""
+    learner = engine(folder, weight_decay=0.1, max_grad_norm=0.05, lr=1e-2)
+    stats = [step(learner) for _ in range(3)]
+    return {"stats": stats, "weights": weights(learner)}
+
+
+def schedule(folder: Path) -> dict[str, Any]:
+    """All learning rates, and how far any weight moved in the first step."""
+    learner = engine(folder, total_steps=6, lr=1e-2, warmup_steps=2, lr_schedule="linear", min_lr_ratio=0.1)
+    before = weights(learner)
+    lrs = [step(learner).lr]
+    moved = max((weight - before[name]).abs().max().item() for name, weight in weights(learner).items())
+    return {"lrs": [*lrs, *(step(learner).lr for _ in range(5))], "moved": moved}
+
+
+def policy(folder: Path) -> dict[str, Any]:
+    """Statistics, and the logprobs that they are about."""
+    learner = engine(folder)
+    return {"logprobs": learner.logprobs(micro_batches(40), 0.7), "stats": step(learner, OFF_POLICY)}
+
+
+def on_policy(folder: Path) -> UpdateStats:
+    return step(engine(folder), ON_POLICY)
+
+
+def penalty(folder: Path) -> dict[float, list[UpdateStats]]:
+    """Two steps for each coefficient of the KL penalty."""
+    found = {}
+    for coefficient in (0.0, 0.5, 5.0):
+        learner = engine(folder, keep_reference=coefficient > 0, max_grad_norm=1e9)
+        loss = LossSpec(name="policy_gradient", kl_coef=coefficient, on_policy=True)
+        found[coefficient] = [step(learner, loss) for _ in range(2)]
+    return found
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    """A trained model, untied and tied, written to a folder."""
+    found = {}
+    for tied in (False, True):
+        architecture = {**LLAMA, "tie_word_embeddings": tied}
+        learner = LearnerEngine(LearnerConfig(lr=1e-2), total_steps=4, seed=0, architecture=architecture)
+        step(learner)
+        path = folder / f"saved-{tied}"
+        learner.save_model(path)
+        found[str(path)] = learner.logprobs(micro_batches(40))
+    return found
+
+
+def unused_parameter(folder: Path) -> str:
+    """GPT-2's cross attention has parameters, and nothing to attend to."""
+    architecture = {**GPT2, "add_cross_attention": True}
+    learner = LearnerEngine(LearnerConfig(lr=1e-3), total_steps=4, seed=0, architecture=architecture)
+    return _error(lambda: step(learner))
+
+
+def checkpointing(folder: Path) -> dict[bool, int]:
+    """Forward passes begun by a layer in one micro-batch of an update: 2 where activations are computed again."""
+    found = {}
+    for wanted in (False, True):
+        learner = engine(folder, gradient_checkpointing=wanted)
+        calls: list[int] = []
+        learner.engine.module.model.layers[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        step(learner, token_budget=1000)
+        found[wanted] = len(calls)
+    return found
+
+
+def _resumable(zero_stage: int = 0) -> LearnerEngine:
+    """With dropout, so that the random state matters as well."""
+    config = LearnerConfig(lr=1e-2, warmup_steps=1, lr_schedule="cosine", zero_stage=zero_stage)
+    architecture = {**GPT2, "resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.3}
+    return LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
+
+
+def uninterrupted(folder: Path) -> dict[str, Any]:
+    learner = _resumable()
+    stats = [step(learner) for _ in range(4)]
+    return {"stats": stats, "weights": weights(learner)}
+
+
+def stopped(folder: Path) -> list[UpdateStats]:
+    learner = _resumable()
+    stats = [step(learner) for _ in range(2)]
+    (folder / "checkpoint").mkdir()
+    learner.save_checkpoint(folder / "checkpoint")
+    return stats
+
+
+def resumed(folder: Path) -> dict[str, Any]:
+    learner = _resumable()
+    learner.load_checkpoint(folder / "checkpoint")
+    start = learner.step
+    stats = [step(learner) for _ in range(2)]
+    return {"start": start, "stats": stats, "weights": weights(learner)}
+
+
+def other_layout(folder: Path) -> str:
+    learner = _resumable(zero_stage=1)
+    return _error(lambda: learner.load_checkpoint(folder / "checkpoint"))
+
+
+def full_disk(folder: Path) -> str:
+    """A path that cannot be written to, since a file is in its way."""
+    (folder / "file").write_text("")
+    return _error(lambda: engine(folder).save_checkpoint(folder / "file" / "checkpoint"))
+
+
+def _error(call: Any) -> str:
+    try:
+        call()
+    except RunError as error:
+        return str(error)
+    return "no error"
+
+
+def main(folder: Path, port: str, names: list[str]) -> None:
+    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    torch.set_num_threads(1)
+    for name in names:
+        try:
+            found: Any = globals()[name](folder)
+        except Exception as error:
+            found = error
+        torch.save(found, folder / f"{name}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,231 @@
+"""The learner engine on one rank, against plain PyTorch and transformers.
+
+The engine runs in child processes (learner_child.py), which write what they saw; everything is judged here.
+"""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+CHILD = Path(__file__).with_name("learner_child.py")
+SCENARIOS = [
+    "base", "splits", "empty_micro_batch", "training", "schedule", "policy", "on_policy", "penalty", "saved",
+    "unused_parameter", "checkpointing", "uninterrupted", "stopped", "full_disk",
+]  # fmt: skip
+RESUME_SCENARIOS = ["resumed", "other_layout"]
+Results = Callable[[str], Any]
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What a scenario returned, by its name; raises what ended it."""
+    folder = tmp_path_factory.mktemp("learner")
+    for names in (SCENARIOS, RESUME_SCENARIOS):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [sys.executable, str(CHILD), str(folder), port, *names]
+        child = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        assert child.returncode == 0, child.stdout
+
+    def result(name: str) -> Any:
+        # Our own child wrote it.
+        found = torch.load(folder / f"{name}.pt", weights_only=False)
+        if isinstance(found, BaseException):
+            raise found
+        return folder if name == "base" else found
+
+    return result
+
+
+@pytest.fixture(scope="module")
+def child() -> Any:
+    """The child's constants and sequences."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("learner_child", CHILD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These tensors are tiny: on a busy machine threads cost far more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def load(path: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path)
+
+
+def plain_logprobs(model: Any, sequence: Any, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Logprobs and entropies of the trained tokens, from the sequence alone: no batch, no padding."""
+    tokens_T = torch.tensor(sequence.tokens)
+    all_TV = (model(tokens_T[None]).logits[0, :-1] / temperature).log_softmax(-1)
+    trained_T = torch.tensor(sequence.mask[1:], dtype=torch.bool)
+    logprob_T = all_TV[torch.arange(len(tokens_T) - 1), tokens_T[1:]]
+    return logprob_T[trained_T], -(all_TV.exp() * all_TV).sum(-1)[trained_T]
+
+
+def assert_same_weights(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """To 1e-5 of their norm; a step moves them by 1e-2 of it. Not one by one: where a gradient is near zero, AdamW's
+    division by its size makes rounding visible.
+    """
+    assert found.keys() == expected.keys()
+    difference, size = (
+        torch.cat([weight.flatten() for weight in weights]).norm().item()
+        for weights in ([found[name] - expected[name] for name in found], list(expected.values()))
+    )
+    assert difference < 1e-5 * size
+
+
+def test_the_update_is_the_same_for_any_split_into_micro_batches(results: Results) -> None:
+    """Trap 1."""
+    runs = results("splits")
+    assert [run["split"] for run in runs] == [1, 3, 9] * 3
+    for first in (0, 3, 6):
+        whole = runs[first]
+        for part in runs[first + 1 : first + 3]:
+            assert part["stats"].grad_norm == pytest.approx(whole["stats"].grad_norm, rel=1e-5)
+            assert part["stats"].loss == pytest.approx(whole["stats"].loss, rel=1e-5)
+            assert part["stats"].entropy == pytest.approx(whole["stats"].entropy, rel=1e-5)
+            assert part["stats"].num_tokens == whole["stats"].num_tokens
+            assert_same_weights(part["weights"], whole["weights"])
+    assert len({round(runs[first]["stats"].grad_norm, 4) for first in (0, 3, 6)}) == 3, "three losses, one gradient?"
+
+
+def test_an_empty_micro_batch_changes_nothing(results: Results) -> None:
+    without, with_it = results("empty_micro_batch")
+    assert with_it["stats"] == without["stats"]
+    assert all(weight.equal(without["weights"][name]) for name, weight in with_it["weights"].items())
+
+
+def test_training_is_that_of_plain_pytorch(results: Results, child: Any) -> None:
+    """Loss without padding, gradient norm before clipping, clipping, AdamW with decay on matrices only."""
+    model = load(results("base") / "base")
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95))
+    found = results("training")
+    for stats in found["stats"]:
+        optimizer.zero_grad()
+        logprobs = torch.cat([plain_logprobs(model, sequence)[0] for sequence in child.sequences()])
+        loss = -logprobs.mean()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+        optimizer.step()
+        assert stats.num_tokens == len(logprobs) == child.NUM_TRAINED
+        assert stats.loss == pytest.approx(loss.item(), rel=1e-5)
+        assert stats.grad_norm == pytest.approx(norm.item(), rel=1e-4) and norm > 0.5, "it must have clipped"
+    assert_same_weights(found["weights"], dict(model.named_parameters()))
+
+
+def test_the_learning_rate_of_the_step_is_the_one_used(results: Results) -> None:
+    found = results("schedule")
+    assert found["lrs"] == pytest.approx([5e-3, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3])
+    # AdamW's first step moves a weight by the learning rate, whatever the gradient.
+    assert found["moved"] == pytest.approx(5e-3, rel=1e-3)
+
+
+def test_policy_statistics_are_those_of_plain_pytorch_at_the_temperature(results: Results, child: Any) -> None:
+    """Trap 8: loss, entropy and logprobs speak of the distribution that was sampled from."""
+    model = load(results("base") / "base")
+    found = results("policy")
+    ordered = [sequence for micro_batch in child.micro_batches(40) for sequence in micro_batch]
+    loss = entropy = gap = mismatch = 0.0
+    num_clipped = 0
+    with torch.no_grad():
+        for sequence, logprobs in zip(ordered, found["logprobs"], strict=True):
+            logprob_N, entropy_N = plain_logprobs(model, sequence, 0.7)
+            assert logprobs == pytest.approx(logprob_N.tolist(), abs=1e-5)
+            old = [logprob for logprob, mask in zip(sequence.logprobs[1:], sequence.mask[1:], strict=True) if mask]
+            log_ratio_N = logprob_N - torch.tensor(old)
+            ratio_N, advantage = log_ratio_N.exp(), sequence.advantage
+            low_N, clipped_N = ratio_N * advantage, ratio_N.clamp(0.8, 1.28) * advantage
+            loss -= torch.minimum(low_N, clipped_N).sum().item() / child.NUM_TRAINED
+            num_clipped += (low_N > clipped_N).sum().item()
+            entropy += entropy_N.sum().item()
+            gap += log_ratio_N.abs().sum().item()
+            mismatch += (ratio_N - 1 - log_ratio_N).sum().item()
+    stats = found["stats"]
+    assert stats.loss == pytest.approx(loss, rel=1e-5)
+    assert stats.entropy == pytest.approx(entropy, rel=1e-5)
+    assert stats.logprob_gap == pytest.approx(gap, rel=1e-5)
+    assert stats.mismatch_kl == pytest.approx(mismatch, rel=1e-5)
+    assert stats.num_clipped == num_clipped > 0
+
+
+def test_on_policy_the_ratio_is_exactly_one(results: Results, child: Any) -> None:
+    """Trap 12: behaviour logprobs that differ by noise, or here by far, clip nothing."""
+    stats = results("on_policy")
+    gain = sum(sequence.advantage * sequence.num_trained_tokens for sequence in child.sequences())
+    assert stats.loss == pytest.approx(-gain / child.NUM_TRAINED, rel=1e-5)
+    assert stats.num_clipped == 0 and stats.logprob_gap > 1
+
+
+def test_the_kl_penalty_pulls_in_proportion_to_its_coefficient(results: Results) -> None:
+    """Trap 10. At the start policy and reference are equal, so the first step is that of no penalty."""
+    runs = results("penalty")
+    firsts, seconds = zip(*runs.values(), strict=True)
+    assert [stats.grad_norm for stats in firsts] == pytest.approx([firsts[0].grad_norm] * 3, rel=1e-4)
+    assert [stats.kl for stats in firsts] == [None, pytest.approx(0.0, abs=1e-6), pytest.approx(0.0, abs=1e-6)]
+    assert seconds[1].kl > 1e-4 and seconds[2].kl == pytest.approx(seconds[1].kl, rel=1e-2)
+    none, small, large = (stats.loss for stats in seconds)
+    assert large - none == pytest.approx(10 * (small - none), rel=2e-2) and small > none
+    none, small, large = (stats.grad_norm for stats in seconds)
+    assert abs(large - none) > 2 * abs(small - none) > 0
+
+
+def test_a_saved_model_loads_in_transformers_and_says_the_same(results: Results, child: Any) -> None:
+    """Untied, and with tied embeddings."""
+    ordered = [sequence for micro_batch in child.micro_batches(40) for sequence in micro_batch]
+    for path, found in results("saved").items():
+        assert {"model.safetensors", "config.json"} <= {file.name for file in Path(path).iterdir()}
+        model = load(Path(path))
+        assert model.config.tie_word_embeddings == path.endswith("True")
+        with torch.no_grad():
+            for sequence, logprobs in zip(ordered, found, strict=True):
+                assert logprobs == pytest.approx(plain_logprobs(model, sequence)[0].tolist(), abs=1e-5)
+
+
+def test_a_parameter_that_never_trains_is_an_error(results: Results) -> None:
+    """Trap 24."""
+    assert "parameters did not move in the first step" in results("unused_parameter")
+    assert "crossattention" in results("unused_parameter")
+
+
+def test_gradient_checkpointing_recomputes_and_is_not_silently_off(results: Results) -> None:
+    assert results("checkpointing") == {False: 1, True: 2}
+
+
+def test_a_resumed_run_goes_on_bit_for_bit(results: Results) -> None:
+    whole, first, rest = results("uninterrupted"), results("stopped"), results("resumed")
+    assert rest["start"] == 2
+    assert [*first, *rest["stats"]] == whole["stats"]
+    assert rest["weights"].keys() == whole["weights"].keys()
+    assert all(weight.equal(whole["weights"][name]) for name, weight in rest["weights"].items())
+
+
+def test_a_checkpoint_of_another_layout_is_refused(results: Results) -> None:
+    assert "ZeRO stage 0; resume with the same" in results("other_layout")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(results: Results) -> None:
+    assert results("full_disk").startswith("cannot write") and "\n" not in results("full_disk")
