@@ -42,8 +42,8 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("recipe") / f"seed-{seed}"
     # The data's seeds change with the run's, the held-out prompts do not.
     overrides = [f"{stage}.seed={seed}" for stage in ("10-pretrain", "20-sft", "30-rl")]
-    overrides += [f"10-pretrain.data.args.seed={10 + 100 * seed}", f"20-sft.data.args.seed={20 + 100 * seed}"]
-    overrides += [f"30-rl.tasks.args.seed={30 + 100 * seed}"]
+    overrides += [f"10-pretrain.data.args.seed={10 + seed}", f"20-sft.data.args.seed={20 + seed}"]
+    overrides += [f"30-rl.tasks.args.seed={30 + seed}"]
     return seed, path, run("configs/tiny-cpu", "--run-dir", str(path), *overrides)
 
 
@@ -73,7 +73,7 @@ def test_shuffled_rewards_gain_nothing(recipe: tuple[int, Path, float], tmp_path
     seed, path, _ = recipe
     config = "configs/tiny-cpu/controls/30-rl-shuffled.yaml"
     model = f"model={path / '20-sft' / 'final'}"
-    run(config, "--run-dir", str(tmp_path / "run"), model, f"seed={seed}", f"tasks.args.seed={30 + 100 * seed}")
+    run(config, "--run-dir", str(tmp_path / "run"), model, f"seed={seed}", f"tasks.args.seed={30 + seed}")
     evaluations = [
         row[f"eval/{TASK}/greedy_accuracy"]
         for row in rows(tmp_path / "run" / "metrics.jsonl")

