@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A Ray cluster of one node on this machine, to try `rlreason submit` against. Loopback only.
+# A Ray cluster of one node on this machine, to try `rlreason submit` against. The job server listens on loopback
+# only; whoever reaches Ray's other ports needs this user's token, which Ray keeps in ~/.ray/auth_token.
 #   cluster/local.sh start   then   rlreason submit configs/tiny-cpu --address http://127.0.0.1:8265 --follow
 #   cluster/local.sh stop
 # RLREASON_RAY_PORT and RLREASON_DASHBOARD_PORT choose other ports; a second cluster may run beside the first.
@@ -10,6 +11,7 @@ port="${RLREASON_RAY_PORT:-6379}"
 dashboard_port="${RLREASON_DASHBOARD_PORT:-8265}"
 # Short, since Ray's sockets lie in it; not Ray's own folder, else programs without an address would join.
 folder="/tmp/rlreason-ray-$(id -u)-$port"
+export RAY_AUTH_MODE=token
 mark="RLREASON_LOCAL_CLUSTER=$folder"
 
 fail() { # status, text
@@ -48,6 +50,7 @@ start)
     [ -z "$(members)" ] || fail 2 "the cluster on port $port runs already; $0 stop ends it"
     require_free "$port" RLREASON_RAY_PORT
     require_free "$dashboard_port" RLREASON_DASHBOARD_PORT
+    ray get-auth-token --generate >/dev/null 2>&1 || fail 1 "Ray cannot keep a token in $HOME/.ray"
     rm -rf "$folder"
     mkdir -m 700 "$folder"
     # The ports that Ray would fix by itself (agent 52365, client 10001) are those of any other cluster as well.
@@ -55,19 +58,28 @@ start)
 import socket
 probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
 print(*(probe.getsockname()[1] for probe in probes))')
-    env "$mark" RAY_USAGE_STATS_ENABLED=0 setsid ray start --head --node-ip-address 127.0.0.1 --port "$port" \
+    env -u RAY_ADDRESS "$mark" RAY_USAGE_STATS_ENABLED=0 setsid ray start --head --node-ip-address 127.0.0.1 --port "$port" \
         --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent" \
         --ray-client-server-port "$client" --temp-dir "$folder" --disable-usage-stats \
         --block >"$folder/start.log" 2>&1 </dev/null &
     echo $! >"$folder/pid"
-    for _ in $(seq 120); do
-        kill -0 "$(cat "$folder/pid")" 2>/dev/null || break
-        if python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$dashboard_port/api/version', timeout=1)" 2>/dev/null; then
-            echo "Ray is ready: rlreason submit PATH --address http://127.0.0.1:$dashboard_port"
-            exit 0
-        fi
-        sleep 0.5
-    done
+    if python - "$(cat "$folder/pid")" "http://127.0.0.1:$dashboard_port" <<'PY'; then
+import os, sys, time
+from ray.job_submission import JobSubmissionClient
+
+pid, address = int(sys.argv[1]), sys.argv[2]
+for _ in range(120):
+    os.kill(pid, 0)
+    try:
+        JobSubmissionClient(address).list_jobs()
+        sys.exit(0)
+    except (ConnectionError, RuntimeError):
+        time.sleep(0.5)
+sys.exit(1)
+PY
+        echo "Ray is ready: rlreason submit PATH --address http://127.0.0.1:$dashboard_port"
+        exit 0
+    fi 2>>"$folder/start.log"
     members | xargs -r kill -TERM 2>/dev/null || true
     end_members 5
     fail 1 "Ray did not start; see $folder/start.log"

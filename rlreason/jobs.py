@@ -1,10 +1,12 @@
 """`rlreason submit`: the same run as a Ray job on a cluster.
 
-The folder that holds the configuration's recipe, `reward_fns/` beside the working directory and the package itself
-travel with the job; results go to `--run-dir`, which must be on storage that the cluster's nodes share.
+The resolved configuration, `reward_fns/` of the working directory and the package itself travel with the job. What
+else a configuration names by path (models, data) and `--run-dir` must be on storage that the cluster's nodes share.
 """
 
 import asyncio
+import logging
+import os
 import shlex
 import shutil
 import tempfile
@@ -12,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rlreason
+from rlreason.config.load import dump
 from rlreason.stages.console import say
-from rlreason.stages.recipe import load_steps
+from rlreason.stages.recipe import Step, default_run_dir, load_steps
 from rlreason.types import RunError, UserError
 
 if TYPE_CHECKING:
@@ -22,37 +25,55 @@ if TYPE_CHECKING:
 
 def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | None, follow: bool) -> int:
     """Submits and, with `follow`, waits. Returns the exit status: 0 submitted or succeeded, 1 the job failed."""
-    load_steps(path, overrides)  # A mistake is told here, not from a node far away.
+    steps = load_steps(path, overrides)  # A mistake is told here, not from a node far away.
     if not address:
         raise UserError("submit: say where with --address, such as --address http://127.0.0.1:8265")
+    where = default_run_dir(path) if run_dir is None else run_dir.resolve()
+    client = _client(address)
+    with tempfile.TemporaryDirectory() as packed:
+        shown = _pack(path, steps, Path(packed))
+        words = ["python", "-m", "rlreason", "run", shown, "--run-dir", str(where)]
+        job = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": packed})
+    say(f"submitted {job}; run directory {where}; follow with: ray job logs --address {address} --follow {job}")
+    return _follow(client, job) if follow else 0
+
+
+def _client(address: str) -> "JobSubmissionClient":
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
-        client = JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
+        token = _token()
+        client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else None)
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"submit: {address}: {reason}; give the cluster's token in RAY_AUTH_TOKEN") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"submit: no Ray job server answers at {address}: {str(error).splitlines()[0]}") from None
-    with tempfile.TemporaryDirectory() as packed:
-        shown = _pack(path, Path(packed))
-        parts = ["python", "-m", "rlreason", "run", shown, *overrides]
-        if run_dir is not None:
-            parts += ["--run-dir", str(run_dir.resolve())]
-        job = client.submit_job(entrypoint=shlex.join(parts), runtime_env={"working_dir": packed})
-    say(f"submitted {job}; follow with: ray job logs --address {address} --follow {job}")
-    if not follow:
-        return 0
-    return _follow(client, job)
+    logging.disable(logging.INFO)  # Ray tells of packages and sockets.
+    return client
 
 
-def _pack(path: Path, target: Path) -> str:
-    """Copies what the job needs into `target`; returns the configuration's path there."""
+def _token() -> str | None:
+    """What Ray's clusters ask for, from where Ray keeps it. A cluster that asks for nothing does not mind one."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return os.environ.get("RAY_AUTH_TOKEN") or (path.read_text().strip() if path.is_file() else None)
+
+
+def _pack(path: Path, steps: list[Step], target: Path) -> str:
+    """Writes what the job needs into `target`; returns the configuration's path there.
+
+    The configurations go resolved, so neither `extends` nor overrides are left to do.
+    """
     skip = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(Path(rlreason.__file__).parent, target / "rlreason", ignore=skip)
     if Path("reward_fns").is_dir():
         shutil.copytree("reward_fns", target / "reward_fns", ignore=skip)
-    folder = path if path.is_dir() else path.parent
-    shutil.copytree(folder, target / "configs" / folder.resolve().name, ignore=skip)
-    inside = Path("configs") / folder.resolve().name
-    return str(inside if path.is_dir() else inside / path.name)
+    folder = Path("configs") / path.resolve().name if path.is_dir() else Path("configs")
+    (target / folder).mkdir(parents=True)
+    for step in steps:
+        (target / folder / f"{step.name}.yaml").write_text(dump(step.config), encoding="utf-8")
+    return str(folder if path.is_dir() else folder / f"{path.stem}.yaml")
 
 
 def _follow(client: "JobSubmissionClient", job: str) -> int:
@@ -62,8 +83,12 @@ def _follow(client: "JobSubmissionClient", job: str) -> int:
         async for lines in client.tail_job_logs(job):
             print(lines, end="", flush=True)
 
-    asyncio.run(tail())
-    status = client.get_job_status(job)
+    try:
+        asyncio.run(tail())
+        status = client.get_job_status(job)
+    except (ConnectionError, RuntimeError) as error:
+        raise RunError(f"job {job}: the job server went away: {str(error).splitlines()[0]}") from None
     if status == JobStatus.SUCCEEDED:
         return 0
-    raise RunError(f"job {job} ended as {status}: {(client.get_job_info(job).message or '').strip()[-300:]}")
+    message = (client.get_job_info(job).message or "").strip()
+    raise RunError(f"job {job} ended as {status.value}: {message.splitlines()[-1] if message else 'no message'}")

@@ -69,7 +69,7 @@ class Checkpointer:
             commit_folder(aside, self._folder(step))
         except (OSError, RunError) as error:
             # torch does not say that a disk is full.
-            free = shutil.disk_usage(self._log.path if not aside.exists() else aside).free
+            free = shutil.disk_usage(aside if aside.exists() else self._log.path).free
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(
                 f"step {step}: no checkpoint: {error} ({free / 1e6:.1f} MB are free on that disk); "

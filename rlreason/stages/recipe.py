@@ -61,12 +61,16 @@ def parent_stage(config: AnyStage) -> str | None:
     return config.model.removeprefix("stage:")
 
 
+def default_run_dir(path: Path) -> Path:
+    return (Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}").resolve()
+
+
 def run_path(path: Path, overrides: list[str], run_dir: Path | None, resume: bool) -> None:
     """`rlreason run`: a file is one stage, a folder a recipe."""
     steps = load_steps(path, overrides)
     if resume and run_dir is None:
         raise UserError("--resume: say which run with --run-dir")
-    where = (run_dir or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}").resolve()
+    where = default_run_dir(path) if run_dir is None else run_dir.resolve()
     from rlreason.workers.cluster import cluster
 
     try:

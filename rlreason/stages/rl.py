@@ -106,7 +106,7 @@ def train(
                     metrics["throughput/train_tokens_per_s"] = num_tokens(groups) / metrics["time/update_s"]
                     job.log.metrics(step, {"policy_version": step, **metrics})
                     job.log.samples(sample_rows(groups, step, split="train", rewards=rewards))
-                    if checkpointer.is_due(step):
+                    if checkpointer.is_due(step) or step == config.steps:
                         checkpointer.save({"step": step})
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
                 if config.eval and config.eval.every and step % config.eval.every == 0 and step < config.steps:

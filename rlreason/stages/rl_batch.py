@@ -79,7 +79,8 @@ def stop_on_broken_rewards(groups: list[Group], max_error_rate: float) -> None:
     if broken is not None and share > max_error_rate:
         lines = broken["detail"].strip().splitlines() or [broken["status"]]
         raise RunError(
-            f"reward `{broken['reward']}` broke on {share:.0%} of the samples ({broken['status']}): {lines[-1]}"
+            f"reward `{broken['reward']}` broke on {share:.0%} of the samples ({broken['status']}): {lines[-1]}; "
+            f"mend it and add --resume, or raise reward_workers.max_error_rate above {max_error_rate:g}"
         )
 
 

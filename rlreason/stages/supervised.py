@@ -61,10 +61,10 @@ def _train(
                     metrics = learners.finish_update(submitted.popleft())
                     step += 1
                     job.log.metrics(step, _supervised(metrics))
+                    if checkpointer.is_due(step) or step == config.steps:
+                        step = _drain(learners, submitted, step, job)
+                        checkpointer.save({"step": step})
                 bar.step(step, f"loss {metrics['policy/loss']:.4f}")
-                if checkpointer.is_due(step):
-                    step = _drain(learners, submitted, step, job)
-                    checkpointer.save({"step": step})
     except KeyboardInterrupt:
         step = _drain(learners, submitted, step, job)
         checkpointer.save({"step": step})

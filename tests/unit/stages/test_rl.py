@@ -134,7 +134,8 @@ def test_the_stop_shows_the_first_broken_verdicts_last_line() -> None:
     samples = (sample("0", 0), sample("0", 1))
     with pytest.raises(RunError) as error:
         stop_on_broken_rewards([Group(task=Task(id="0", prompt="p"), samples=samples, scores=scores)], 0.9)
-    assert str(error.value) == "reward `mine` broke on 100% of the samples (verifier_error): Boom: 7"
+    shown = "reward `mine` broke on 100% of the samples (verifier_error): Boom: 7; mend it and add --resume"
+    assert str(error.value).startswith(shown)
 
 
 def test_rollout_metrics_by_hand() -> None:
