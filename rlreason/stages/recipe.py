@@ -87,7 +87,6 @@ def run_path(path: Path, overrides: list[str], run_dir: Path | None, resume: boo
 
 
 def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interrupts, cluster: Any) -> None:
-    start_s = time.time()
     if where.exists() and any(where.iterdir()) and not resume:
         raise UserError(f"run directory {where} holds a run already; add --resume, or choose another with --run-dir")
     where.mkdir(parents=True, exist_ok=True)
@@ -110,8 +109,9 @@ def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interr
                 figures = _run_stage(step, log, _resolve(step.config, where), interrupts)
                 summary |= {"status": "done", "eval": {k.removeprefix("eval/"): v for k, v in figures.items()}}
             finally:
-                summary["duration_s"] = round(time.time() - stage_start_s, 1)
-                _write_summary(where, summaries, time.time() - start_s)
+                # A stage that was resumed took its earlier time as well.
+                summary["duration_s"] = round(done.get("duration_s", 0.0) + time.time() - stage_start_s, 1)
+                _write_summary(where, summaries)
     write_report(where)
     say(_table(summaries))
     say(f"report: {where / 'report.html'}")
@@ -171,8 +171,8 @@ def _old_summary(where: Path) -> dict[str, dict[str, Any]]:
     return {stage["name"]: stage for stage in json.loads(path.read_text())["stages"]} if path.exists() else {}
 
 
-def _write_summary(where: Path, stages: list[dict[str, Any]], duration_s: float) -> None:
-    body = {"stages": stages, "duration_s": round(duration_s, 1)}
+def _write_summary(where: Path, stages: list[dict[str, Any]]) -> None:
+    body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
     (where / "summary.json").write_text(json.dumps(body, indent=2))
 
 

@@ -14,6 +14,7 @@ import ray.exceptions
 
 from rlreason.config.schema import WorkerConfig
 from rlreason.types import RunError, UserError
+from rlreason.workers._compat import no_exit_at_sigterm
 
 
 @contextmanager
@@ -29,24 +30,41 @@ def cluster() -> Iterator[None]:
     # Without an address Ray would join whatever cluster was started last on this machine.
     address = os.environ.get("RAY_ADDRESS") or "local"
     _require_answer(address)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    except ConnectionError as error:
-        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
-    # Ray's C++ side takes SIGTERM for itself and aborts the process.
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with _uninterrupted():
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except ConnectionError as error:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keeps Ctrl-C and SIGTERM until Ray's processes are up: a start cut short would leave some of them behind.
+
+    Puts the handlers back as well: Ray's C++ side takes SIGTERM for itself and aborts the process.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
+    try:
+        with no_exit_at_sigterm():
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        ray.shutdown()
+        raise KeyboardInterrupt
 
 
 def _require_answer(address: str) -> None:

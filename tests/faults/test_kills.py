@@ -49,12 +49,13 @@ def wounded(config: Path) -> Path:
 
 
 @pytest.fixture
-def running(start: Callable[..., Command], config: Path, wounded: Path) -> Command:
-    """The wounded run, started or resumed, a step after that."""
+def running(request: pytest.FixtureRequest, start: Callable[..., Command], config: Path, wounded: Path) -> Command:
+    """The wounded run, started or resumed, a step after that; its parameter is a list of overrides."""
     resume = ["--resume"] if wounded.exists() else []
-    before = checkpoint_steps(wounded / "checkpoints")[-1] if resume else 0
+    before = last_checkpoint(wounded)
     starts = [row["event"] for row in read_lines(wounded / "events.jsonl")].count("start")
-    command = start("run", config, "--run-dir", wounded, *resume)
+    overrides = request.param if hasattr(request, "param") else []
+    command = start("run", config, *overrides, "--run-dir", wounded, *resume)
 
     def has_stepped() -> bool:
         assert command.running, f"ended before its first step: {command.stderr}"
@@ -73,11 +74,16 @@ def last_step(run: Path) -> int:
     return max((row["step"] for row in read_lines(run / "metrics.jsonl")), default=0)
 
 
+def last_checkpoint(run: Path) -> int:
+    return max(checkpoint_steps(run / "checkpoints"), default=0)
+
+
 def one_line(errors: str) -> str:
     assert errors.count("\n") == 1 and errors.endswith("\n"), errors
     return errors
 
 
+@pytest.mark.parametrize("running", [["checkpoints.every=1000"]], indirect=True, ids=["no-other-checkpoint"])
 @pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
 def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     by: str, running: Command, wounded: Path
@@ -91,7 +97,19 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     assert re.search("^failed: interrupted; .*--resume", one_line(errors))
     assert took_s < 10
     running.assert_nothing_left()
-    assert checkpoint_steps(wounded / "checkpoints")[-1] == last_step(wounded)
+    assert last_checkpoint(wounded) == last_step(wounded)
+
+
+def test_an_interrupt_while_ray_starts_leaves_no_process_behind(
+    start: Callable[..., Command], config: Path, tmp_path: Path
+) -> None:
+    command = start("run", config, "--run-dir", tmp_path / "run")
+    wait_for(lambda: command.processes("/raylet"), 60, "the start of Ray")
+    command.interrupt()
+    status, _, errors = command.finish(60)
+    assert status == 1
+    assert re.search("^failed: interrupted; .*--resume", one_line(errors))
+    command.assert_nothing_left(timeout_s=5)
 
 
 WORKERS = {
@@ -111,7 +129,7 @@ def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Comman
     assert status == 1
     assert re.search(f"^failed: .*{says}", one_line(errors)), errors
     running.assert_nothing_left()
-    assert checkpoint_steps(wounded / "checkpoints")[-1] >= last_step(wounded) - 2
+    assert last_checkpoint(wounded) >= last_step(wounded) - 2
 
 
 def test_a_killed_driver_leaves_no_process_and_after_all_that_the_run_ends_as_one_that_nothing_happened_to(
