@@ -10,6 +10,8 @@ import asyncio
 import itertools
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,6 +82,7 @@ class RolloutEngine:
         self._stop = list(config.stop)
         self._ids = itertools.count()
         self._running = 0
+        self._paused = False
         self.version = 0
 
     async def generate(self, requests: list[Request], stop_ids: list[int]) -> list[Completion]:
@@ -102,15 +105,18 @@ class RolloutEngine:
         self._paused = self._running > 0
         if self._paused:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
-        await self._llm.start_weight_update()
+        with _death_in_one_line():
+            await self._llm.start_weight_update()
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
-        await self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+        with _death_in_one_line():
+            await self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
 
     async def finish_weight_update(self, version: int) -> None:
-        await self._llm.finish_weight_update(str(version))
+        with _death_in_one_line():
+            await self._llm.finish_weight_update(str(version))
         self.version = version
         if self._paused:
             await self._llm.resume_generation()
@@ -138,20 +144,28 @@ class RolloutEngine:
         return Completion(tokens=tuple(output.token_ids), logprobs=logprobs, finish_reason=finish_reason)
 
     async def _run(self, prompt: tuple[int, ...], params: Any) -> Any:
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         self._running += 1
         try:
             last = None
             request = {"prompt_token_ids": list(prompt), "cache_salt": f"version-{self.version}"}
-            async for output in self._llm.generate(request, params, f"r{next(self._ids)}"):
-                last = output
+            with _death_in_one_line():
+                async for output in self._llm.generate(request, params, f"r{next(self._ids)}"):
+                    last = output
             assert last is not None, "vLLM ended a request without an output"
             return last
-        except EngineDeadError:  # vLLM's own error would load vLLM in whichever process it is sent to.
-            raise RunError("vLLM's engine process died; with --resume the run goes on from its checkpoint") from None
         finally:
             self._running -= 1
+
+
+@contextmanager
+def _death_in_one_line() -> Iterator[None]:
+    """vLLM's own error would load vLLM in whichever process it is sent to."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError:
+        raise RunError("vLLM's engine process died; with --resume the run goes on from its checkpoint") from None
 
 
 def _environment(config: RolloutConfig) -> dict[str, str]:
