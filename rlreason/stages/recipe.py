@@ -78,10 +78,11 @@ def run_path(path: Path, overrides: list[str], run_dir: Path | None, resume: boo
             if path.is_dir():
                 _run_recipe(steps, where, resume, interrupts, cluster)
                 return
+            model = _resolve(steps[0].config, None)
             say(f"{steps[0].name}: run directory {where}")
             log = _open(steps[0], where, resume)
             with cluster():
-                _run_stage(steps[0], log, _resolve(steps[0].config, None), interrupts)
+                _run_stage(steps[0], log, model, interrupts)
     except KeyboardInterrupt:
         raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume") from None
 
