@@ -1,0 +1,276 @@
+"""Checks a program against tests. The verdict is made in processes that never run the program.
+
+Standard input/output tests are compared here; assert and call tests run in a confined judge that asks the confined
+program for values. Expected answers never reach the program's process. Isolation: `rlreason.sandbox`.
+Does not judge style or speed, and does not install packages: programs have the standard library.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from rlreason.rewards.code_tests import checked, tests_of
+from rlreason.rewards.printed import same_output
+from rlreason.rewards.program import Program, find_program
+from rlreason.sandbox import codec
+from rlreason.sandbox.driver import same
+from rlreason.sandbox.host import Ended, Host, Level
+from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, Language, built
+from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxError
+from rlreason.sandbox.probes import last_line
+from rlreason.sandbox.remote import RemoteSandbox
+from rlreason.types import Score, ScoreStatus, Task, UserError
+
+MIN_TEST_S = 0.05
+_Result = tuple[bool | None, str]
+"""(passed; None: ran out of time, detail)."""
+
+
+def check(
+    response: str,
+    tests: list[dict[str, Any]],
+    *,
+    entry_point: str | None = None,
+    timeout_s: float = 10.0,
+    memory_bytes: int = 512 << 20,
+    partial: bool = False,
+    level: str = "landlock",
+    languages: Mapping[str, Any] | Sequence[str] = (),
+    url: str | None = None,
+    token_env: str | None = None,
+) -> Score:
+    """Score 1.0 if every test passes; with `partial` the share that does.
+
+    response: program text, or an answer with fenced blocks, of which the last counts.
+    tests: {"type": "stdio", "input", "output"}, {"type": "assert", "code"} or {"type": "call", "args", "kwargs",
+    "expected"}; any may have `timeout_s`, a stdio test `tolerance` (of decimals, default 1e-6) or `checker`: the
+    text of a program with `check(input, output, expected)` for answers that are not unique.
+    entry_point: the function that call tests call and HumanEval's `check` gets.
+    timeout_s: wall-clock seconds for all tests together. memory_bytes: of the program.
+    level: the weakest isolation to accept. languages: names of `sandbox.languages`, or {name: {file, compile, run}}.
+    url: of a remote sandbox, token_env: the variable with its token.
+    Status: ok, wrong, unparseable (no program in the response), timeout (the program took too long), verifier_error
+    (the tests are wrong), sandbox_error (the sandbox failed, or none is strong enough).
+    """
+    try:
+        wanted = checked(tests)
+        spoken = _languages(languages)
+        program = find_program(response, {tag: name for name, one in spoken.items() for tag in (name, *one.tags)})
+        if isinstance(program, str):
+            return Score(value=0.0, status="unparseable", detail=program)
+        backend = _backend(level, url, token_env)
+        runner = _Runner(backend, program, spoken, entry_point, memory_bytes, time.monotonic() + timeout_s, partial)
+        results = runner.run(wanted)
+    except (ValueError, SyntaxError) as error:
+        return Score(value=0.0, status="verifier_error", detail=str(error))
+    except SandboxError as error:
+        return Score(value=0.0, status="sandbox_error", detail=str(error))
+    return _score(results, len(wanted), partial)
+
+
+def reward(response: str, task: Task, *, timeout_s: float = 10.0, **options: Any) -> Score:
+    """`check` against the tests of a task, in any of the forms of `code_tests.tests_of`.
+
+    A HumanEval answer that is only the function's body is put behind its prompt. Options are those of `check`.
+    """
+    try:
+        tests, entry_point = tests_of(task)
+    except (ValueError, KeyError) as error:
+        return Score(value=0.0, status="verifier_error", detail=f"{task.id}: {error}")
+    is_completion = isinstance(task.prompt, str) and "```" not in response and f"def {entry_point}" not in response
+    if entry_point and is_completion and f"def {entry_point}" in str(task.prompt):
+        response = f"{task.prompt}{response}"
+    return check(response, tests, entry_point=entry_point, timeout_s=timeout_s, **options)
+
+
+def prepare(*, level: str = "landlock", url: str | None = None, token_env: str | None = None, **options: Any) -> str:
+    """Starts the sandbox before a run needs it. One line on what it is; UserError where the level cannot be had."""
+    _languages(options.get("languages", ()))
+    try:
+        backend = _backend(level, url, token_env)
+        return f"sandbox: {backend.start()}" if isinstance(backend, Sandbox) else f"sandbox: remote, {url}"
+    except (SandboxError, ValueError) as error:
+        raise UserError(str(error)) from None
+
+
+class _Runner:
+    """One program and its tests."""
+
+    def __init__(
+        self,
+        backend: Sandbox | RemoteSandbox,
+        program: Program,
+        languages: Mapping[str, Language],
+        entry_point: str | None,
+        memory_bytes: int,
+        deadline: float,
+        partial: bool,
+    ) -> None:
+        self.backend, self.program, self.languages = backend, program, languages
+        self.entry_point, self.memory_bytes = entry_point, memory_bytes
+        self.deadline, self.partial = deadline, partial
+
+    def run(self, tests: list[dict[str, Any]]) -> list[_Result]:
+        """A result for each test up to the first that fails; with `partial` for all that there was time for."""
+        printing = [test for test in tests if test["type"] == "stdio"]
+        calling = [test for test in tests if test["type"] != "stdio"]
+        results: list[_Result] = []
+        if printing:
+            results = self._foreign(printing) if self.program.language != "python" else self._scripts(printing)
+        if calling and self._goes_on(results):
+            if self.program.language != "python":
+                raise ValueError(f"assert and call tests are for Python, not for {self.program.language}")
+            results += self._functions(calling)
+        return results
+
+    def _goes_on(self, results: list[_Result]) -> bool:
+        return not results or results[-1][0] is True or (self.partial and results[-1][0] is not None)
+
+    def _left_s(self, test: Mapping[str, Any]) -> float:
+        left_s = max(MIN_TEST_S, self.deadline - time.monotonic())
+        return min(left_s, float(test.get("timeout_s", left_s)))
+
+    def _scripts(self, tests: list[dict[str, Any]]) -> list[_Result]:
+        results: list[_Result] = []
+        for test in tests:
+            stdin, timeout_s = _bytes(test["input"]), self._left_s(test)
+            ended = self.backend.script(self.program.source, stdin, timeout_s=timeout_s, memory_bytes=self.memory_bytes)
+            results.append(self._judge(ended, test, timeout_s))
+            if not self._goes_on(results):
+                break
+        return results
+
+    def _foreign(self, tests: list[dict[str, Any]]) -> list[_Result]:
+        language = self.languages[self.program.language]
+        if isinstance(self.backend, RemoteSandbox):
+            raise ValueError("a remote sandbox is used for Python only")
+
+        def use(host: Host) -> list[tuple[Ended, float]]:
+            ends: list[tuple[Ended, float]] = []
+            with built(host, language, self.program.source, self.memory_bytes) as run:
+                for test in tests:
+                    timeout_s = self._left_s(test)
+                    ends.append((run(_bytes(test["input"]), timeout_s), timeout_s))
+                    if ends[-1][0].timed_out or (ends[-1][0].status and not self.partial):
+                        break
+            return ends
+
+        try:
+            ends = self.backend.borrow(use)
+        except DoesNotCompile as error:
+            return [(False, f"does not compile: {error}")]
+        return [self._judge(ended, test, timeout_s) for (ended, timeout_s), test in zip(ends, tests, strict=False)]
+
+    def _judge(self, ended: Ended, test: Mapping[str, Any], timeout_s: float) -> _Result:
+        if ended.timed_out:
+            return None, f"ran longer than {timeout_s:.3g} s"
+        if ended.overflowed:
+            return False, "printed too much"
+        if ended.status:
+            how = f"signal {-ended.status}" if ended.status < 0 else f"exit status {ended.status}"
+            return False, f"{how}: {last_line(ended.outputs[1])}"
+        printed, expected = ended.outputs[0], _bytes(test["output"])
+        if "checker" in test:
+            return self._ask_checker(test, printed, timeout_s)
+        right = same_output(printed, expected, float(test.get("tolerance", 1e-6)))
+        return right, "" if right else f"printed {printed[:100]!r}, not {expected[:100]!r}"
+
+    def _ask_checker(self, test: Mapping[str, Any], printed: bytes, timeout_s: float) -> _Result:
+        if isinstance(self.backend, RemoteSandbox):
+            raise ValueError("checker programs need a local sandbox")
+        given = {"input": test["input"], "output": printed.decode(errors="replace"), "expected": test["output"]}
+        ((passed, detail),) = self.backend.checker(test["checker"], timeout_s=max(1.0, timeout_s), **given)
+        if passed in ("broken", "timeout"):
+            raise ValueError(f"{detail} ({passed})")
+        return passed is True, detail
+
+    def _functions(self, tests: list[dict[str, Any]]) -> list[_Result]:
+        coded = [self._coded(test) for test in tests]
+        if isinstance(self.backend, RemoteSandbox):
+            return [self._call_remotely(test) for test in coded]
+        timeout_s = max(MIN_TEST_S, self.deadline - time.monotonic())
+        _, found = self.backend.functions(
+            self.program.source, coded, self.entry_point, timeout_s=timeout_s, memory_bytes=self.memory_bytes
+        )
+        return [(None if passed == "timeout" else passed is True, detail) for passed, detail in found]
+
+    def _coded(self, test: Mapping[str, Any]) -> dict[str, Any]:
+        timed = {"type": test["type"], "timeout_s": self._left_s(test)}
+        if test["type"] == "assert":
+            compile(test["code"], "test", "exec")  # trusted text; a SyntaxError here is the data set's
+            return {**timed, "code": test["code"]}
+        if self.entry_point is None:
+            raise ValueError("call tests need an entry_point")
+        try:
+            return {
+                **timed,
+                "args": codec.encode(list(test["args"])),
+                "kwargs": codec.encode(dict(test.get("kwargs") or {})),
+                "expected": codec.encode(test["expected"]),
+            }
+        except codec.NotPlain as error:
+            raise ValueError(f"a call test holds a value that cannot be sent: {error}") from None
+
+    def _call_remotely(self, test: dict[str, Any]) -> _Result:
+        backend = cast(RemoteSandbox, self.backend)
+        if test["type"] != "call":
+            raise ValueError("a remote sandbox runs stdio and call tests; assert tests need a local one")
+        limits = {"timeout_s": test["timeout_s"], "memory_bytes": self.memory_bytes}
+        try:
+            found = backend.call(self.program.source, test, str(self.entry_point), **limits)
+        except TimeoutError:
+            return None, "ran out of time"
+        except (ValueError, TypeError, KeyError) as error:
+            return False, str(error)
+        return same(codec.decode(test["expected"]), found), ""
+
+
+def _score(results: list[_Result], num_tests: int, partial: bool) -> Score:
+    num_passed = sum(passed is True for passed, _ in results)
+    if num_passed == num_tests:
+        return Score(value=1.0, status="ok", detail=f"{num_tests} tests passed")
+    number, (passed, detail) = next((i, found) for i, found in enumerate(results, 1) if found[0] is not True)
+    status: ScoreStatus = "timeout" if passed is None else "wrong"
+    share = num_passed / num_tests if partial else 0.0
+    return Score(value=share, status=status, detail=f"test {number} of {num_tests}: {detail}")
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape")
+
+
+def _languages(wanted: Mapping[str, Any] | Sequence[str]) -> dict[str, Language]:
+    """ValueError, for a name that is not known or a description that lacks a key."""
+    if not isinstance(wanted, Mapping):
+        unknown = [name for name in wanted if name not in LANGUAGES]
+        if unknown:
+            raise UserError(f"language {unknown[0]!r} is not one of {', '.join(LANGUAGES)}; describe it by file, run")
+        return {name: LANGUAGES[name] for name in wanted}
+    try:
+        return {
+            name: Language(
+                file=one["file"],
+                compile=tuple(one.get("compile", ())),
+                run=tuple(one["run"]),
+                tags=tuple(one.get("tags", ())),
+            )
+            for name, one in wanted.items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"languages: each needs `file` and `run`, and may have `compile` and `tags`: {error}") from None
+
+
+_backends: dict[tuple[str, str | None], Sandbox | RemoteSandbox] = {}
+_lock = threading.Lock()
+
+
+def _backend(level: str, url: str | None, token_env: str | None) -> Sandbox | RemoteSandbox:
+    """One sandbox for each demand in this process."""
+    if level not in LEVELS:
+        raise ValueError(f"sandbox level {level!r} is not one of {', '.join(LEVELS)}")
+    with _lock:
+        if (level, url) not in _backends:
+            remote = RemoteSandbox(url, token_env=token_env) if url else None
+            _backends[level, url] = remote or Sandbox(min_level=cast(Level, level))
+        return _backends[level, url]

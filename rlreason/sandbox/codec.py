@@ -1,0 +1,184 @@
+"""Values between the process that runs a program and the one that judges it: a closed set of exact builtin types.
+
+JSON in length-prefixed messages; no pickle, no eval. A subclass is sent as its base class, by the base class's own
+methods, so that no method of the program runs in the judge. Objects of the program cross as numbered references.
+"""
+
+import json
+import os
+import select
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
+from types import GeneratorType
+from typing import Any
+
+MAX_MESSAGE_BYTES = 16 << 20
+MAX_DEPTH = 120
+MAX_ITEMS_OF_ITERATOR = 1_000_000
+_HEADER = struct.Struct(">I")
+
+
+class NotPlain(Exception):
+    """A value that the codec does not carry; the message names its type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An object that stays in the program's process."""
+
+    number: int
+
+
+def encode(value: Any, refer: Callable[[Any], int] | None = None, depth: int = 0) -> Any:
+    """A JSON value. `refer` keeps what has no plain form and numbers it; without it NotPlain is raised."""
+    if depth > MAX_DEPTH:
+        raise NotPlain(f"nested more than {MAX_DEPTH} deep")
+    kind = type(value)
+    if value is None or kind is bool or kind is str:
+        return value
+    if kind is int:
+        return value if -(2**53) < value < 2**53 else {"int": hex(value)}
+    if kind is float:
+        return {"float": value.hex()}
+    if kind in _TO_JSON:
+        tag, plain = _TO_JSON[kind]
+        return {tag: plain(value, lambda item: encode(item, refer, depth + 1))}
+    if kind in _ITERATORS:
+        return {"iterator": [encode(item, refer, depth + 1) for item in islice(value, MAX_ITEMS_OF_ITERATOR)]}
+    if kind is Reference:
+        return {"ref": value.number}
+    for base, copy in _BASES:
+        if issubclass(kind, base):
+            return encode(copy(value), refer, depth)
+    if refer is None:
+        raise NotPlain(kind.__name__)
+    return {"ref": refer(value)}
+
+
+def decode(coded: Any, make_reference: Callable[[int], Any] = Reference) -> Any:
+    """The value of a JSON value. ValueError, TypeError, KeyError or RecursionError where it is malformed."""
+    if not isinstance(coded, dict):
+        if isinstance(coded, list):
+            raise ValueError("a bare list")
+        return coded
+    ((tag, body),) = coded.items()
+    if tag == "ref":
+        return make_reference(int(body))
+    return _FROM_JSON[tag](body, lambda item: decode(item, make_reference))
+
+
+_Item = Callable[[Any], Any]
+
+
+def _sequence(value: Any, item: _Item) -> list[Any]:
+    return [item(x) for x in value]
+
+
+def _pairs(value: Any, item: _Item) -> list[Any]:
+    return [[item(key), item(found)] for key, found in value.items()]
+
+
+def _text(value: Any, _: _Item) -> str:
+    return str(value)
+
+
+_TO_JSON: dict[type, tuple[str, Callable[[Any, _Item], Any]]] = {
+    complex: ("complex", lambda value, _: [value.real.hex(), value.imag.hex()]),
+    bytes: ("bytes", lambda value, _: value.hex()),
+    bytearray: ("bytearray", lambda value, _: value.hex()),
+    list: ("list", _sequence),
+    tuple: ("tuple", _sequence),
+    set: ("set", _sequence),
+    frozenset: ("frozenset", _sequence),
+    deque: ("deque", _sequence),
+    dict: ("dict", _pairs),
+    range: ("range", lambda value, item: [item(value.start), item(value.stop), item(value.step)]),
+    Decimal: ("decimal", _text),
+    Fraction: ("fraction", lambda value, item: [item(value.numerator), item(value.denominator)]),
+    datetime: ("datetime", lambda value, _: value.isoformat() if value.tzinfo is None else _zoned(value)),
+    date: ("date", lambda value, _: value.isoformat()),
+    clock_time: ("time", lambda value, _: value.isoformat()),
+    timedelta: ("timedelta", lambda value, _: [value.days, value.seconds, value.microseconds]),
+    type({}.keys()): ("iterator", _sequence),
+    type({}.values()): ("iterator", _sequence),
+    type({}.items()): ("iterator", _sequence),
+}
+_FROM_JSON: dict[str, Callable[[Any, _Item], Any]] = {
+    "int": lambda body, _: int(body, 16),
+    "float": lambda body, _: float.fromhex(body),
+    "complex": lambda body, _: complex(float.fromhex(body[0]), float.fromhex(body[1])),
+    "bytes": lambda body, _: bytes.fromhex(body),
+    "bytearray": lambda body, _: bytearray.fromhex(body),
+    "list": lambda body, item: [item(x) for x in body],
+    "tuple": lambda body, item: tuple(item(x) for x in body),
+    "set": lambda body, item: {item(x) for x in body},
+    "frozenset": lambda body, item: frozenset(item(x) for x in body),
+    "deque": lambda body, item: deque(item(x) for x in body),
+    "dict": lambda body, item: {item(key): item(found) for key, found in body},
+    "range": lambda body, item: range(*(item(x) for x in body)),
+    "decimal": lambda body, _: Decimal(body),
+    "fraction": lambda body, item: Fraction(item(body[0]), item(body[1])),
+    "datetime": lambda body, _: datetime.fromisoformat(body),
+    "date": lambda body, _: date.fromisoformat(body),
+    "time": lambda body, _: clock_time.fromisoformat(body),
+    "timedelta": lambda body, _: timedelta(*body),
+    "iterator": lambda body, item: iter([item(x) for x in body]),
+}
+_ITERATORS = (GeneratorType, map, filter, zip, enumerate, reversed, *map(type, map(iter, ([], (), {}, "", set()))))
+# Copies by the base class's own methods: what a subclass overrides is not asked.
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (dict, lambda value: dict(dict.items(value))),
+    (list, lambda value: list.__getitem__(value, slice(None))),
+    (tuple, lambda value: tuple(tuple.__iter__(value))),
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (set, lambda value: set(set.__iter__(value))),
+    (frozenset, lambda value: set(frozenset.__iter__(value))),
+    (deque, lambda value: deque(deque.__iter__(value))),
+)
+
+
+def _zoned(value: datetime) -> str:
+    raise NotPlain("datetime with a time zone")
+
+
+def send(fd: int, message: Any) -> None:
+    """One message, whole. OSError if the other end is gone."""
+    body = json.dumps(message).encode()
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise NotPlain(f"more than {MAX_MESSAGE_BYTES >> 20} MiB")
+    view = memoryview(_HEADER.pack(len(body)) + body)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def receive(fd: int, deadline: float | None = None) -> Any:
+    """One message. EOFError if the other end is gone, TimeoutError past the deadline (time.monotonic)."""
+    (length,) = _HEADER.unpack(_read(fd, _HEADER.size, deadline))
+    if length > MAX_MESSAGE_BYTES:
+        raise ValueError("message too long")
+    return json.loads(_read(fd, length, deadline))
+
+
+def _read(fd: int, count: int, deadline: float | None) -> bytes:
+    parts = []
+    while count:
+        if deadline is not None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([fd], [], [], left_s)[0]:
+                raise TimeoutError
+        part = os.read(fd, min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

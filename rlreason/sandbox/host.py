@@ -1,0 +1,243 @@
+"""The parent's side of one zygote: starts it, hands it runs, collects what they print, ends it.
+
+Not for several threads at once: `pool` lends each zygote to one caller. Raises Lost where the zygote is gone or does
+not answer, Unavailable where it cannot be started; never turns either into a verdict.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rlreason.sandbox.zygote import STOP
+
+Level = Literal["landlock", "namespaces"]
+"""`landlock`: Landlock, seccomp, rlimits, no_new_privs. `namespaces`: the same inside namespaces of its own."""
+
+START_TIMEOUT_S = 20.0
+GRACE_S = 5.0
+"""The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
+_NOBODY = 65534
+# In the order in which they load; `rlreason` need not be readable, nor installed, on the far side.
+_MODULES = ("syscalls", "confine", "namespaces", "codec", "solution", "driver", "zygote")
+_BOOT = """
+import json, sys, types
+sys.path[:] = [entry for entry in sys.path if entry]
+def add(name, text=None, path=""):
+    module = sys.modules[name] = types.ModuleType(name)
+    above, _, last = name.rpartition(".")
+    if above:
+        setattr(sys.modules[above], last, module)
+    if text is None:
+        module.__path__ = []
+    else:
+        exec(compile(text, path, "exec"), module.__dict__)
+add("rlreason")
+add("rlreason.sandbox")
+for name, text in json.load(sys.stdin):
+    add("rlreason.sandbox." + name, text, "rlreason/sandbox/" + name + ".py")
+sys.modules["rlreason.sandbox.zygote"].main(int(sys.argv[1]), sys.argv[2] == "namespaces", int(sys.argv[3]))
+"""
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/",
+    "PYTHONHASHSEED": "0",  # the same program prints the same set order in every run
+    "MALLOC_ARENA_MAX": "2",  # address space is limited: one arena of 64 MiB a thread would spend it
+}
+
+
+class Unavailable(Exception):
+    """This level cannot be had here; the message says why."""
+
+
+class Lost(Exception):
+    """The zygote died or fell silent in the middle of a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How one run ended."""
+
+    status: int
+    """Exit status; negative: the signal that ended it."""
+    timed_out: bool
+    overflowed: bool
+    """It printed more than it may, and was ended."""
+    outputs: tuple[bytes, ...]
+    """What came out of each pipe."""
+    peak_bytes: int
+
+
+class Host:
+    """One zygote."""
+
+    def __init__(self, level: Level, python: str, *, abi: int = 99) -> None:
+        """Starts it. `abi` pretends an older Landlock. Unavailable says what refused."""
+        self.level: Level = level
+        self.folders: set[str] = set()
+        """Work folders in use; of a zygote that is killed they are removed here."""
+        self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sources = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
+        stdin, self._errors = memory_file(json.dumps(sources).encode()), memory_file(b"")
+        # Root's files are many; a namespace maps its user away by itself.
+        drop = level == "landlock" and os.geteuid() == 0
+        try:
+            self._process = subprocess.Popen(
+                [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), level, str(abi)],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env=_ENVIRONMENT,
+                cwd="/",
+                pass_fds=(far.fileno(),),
+                start_new_session=True,
+                user=_NOBODY if drop else None,
+                group=_NOBODY if drop else None,
+                extra_groups=[] if drop else None,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self.control.close()
+            os.close(self._errors)
+            raise Unavailable(f"{python} does not start: {error}") from None
+        finally:
+            far.close()
+            os.close(stdin)
+        self.abi: int = self._hello()["abi"]
+
+    def _hello(self) -> dict[str, Any]:
+        self.control.settimeout(START_TIMEOUT_S)
+        try:
+            body = self.control.recv(1 << 16)
+        except OSError:
+            body = b""
+        self.control.settimeout(None)
+        hello = json.loads(body or b"{}")
+        if "ready" in hello:
+            return hello
+        reason = hello.get("failed") or self._last_words()
+        self.close()
+        raise Unavailable(reason)
+
+    def _last_words(self) -> str:
+        size = os.fstat(self._errors).st_size
+        lines = os.pread(self._errors, 4096, max(0, size - 4096)).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its process ended"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, order: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
+        """An order that starts no run."""
+        self._send(order, fds)
+        return self._reply(time.monotonic() + GRACE_S)
+
+    def run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
+        """Runs the order; `num_outputs` pipes are made here and follow `fds`."""
+        pipes = [os.pipe() for _ in range(num_outputs)]
+        try:
+            try:
+                self._send(order, [*fds, *(written for _, written in pipes)])
+            finally:
+                for _, written in pipes:
+                    os.close(written)
+            return self._collect([read for read, _ in pipes], max_output_bytes, order["timeout_s"])
+        finally:
+            for read, _ in pipes:
+                os.close(read)
+
+    def _send(self, order: Mapping[str, Any], fds: list[int]) -> None:
+        try:
+            socket.send_fds(self.control, [json.dumps(order).encode()], fds)
+        except OSError as error:
+            raise Lost(str(error)) from None
+
+    def _reply(self, deadline: float) -> dict[str, Any]:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([self.control], [], [], left_s)[0]:
+            raise Lost("no answer")
+        try:
+            body = self.control.recv(1 << 16)
+        except OSError as error:
+            raise Lost(str(error)) from None
+        if not body:
+            raise Lost(self._last_words())
+        reply: dict[str, Any] = json.loads(body)
+        if "failed" in reply:
+            raise Lost(reply["failed"])
+        return reply
+
+    def _collect(self, reads: list[int], max_output_bytes: int, timeout_s: float) -> Ended:
+        deadline = time.monotonic() + timeout_s + GRACE_S
+        found: dict[int, bytearray] = {read: bytearray() for read in reads}
+        poll = select.poll()
+        for fd in (self.control.fileno(), *reads):
+            poll.register(fd, select.POLLIN)
+        overflowed, reply = False, None
+        while reply is None:
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                raise Lost("no answer")
+            for fd, _ in ready:
+                if fd == self.control.fileno():
+                    reply = self._reply(deadline)
+                elif not _read_into(found[fd], fd, max_output_bytes):
+                    poll.unregister(fd)
+                if not overflowed and fd in found and len(found[fd]) > max_output_bytes:
+                    overflowed = True
+                    self.control.send(STOP)
+        for fd in reads:  # what was printed just before the end
+            os.set_blocking(fd, False)
+            with contextlib.suppress(BlockingIOError):
+                while len(found[fd]) <= max_output_bytes and _read_into(found[fd], fd, max_output_bytes):
+                    pass
+        return Ended(
+            status=reply["status"],
+            timed_out=reply["timed_out"],
+            overflowed=overflowed or any(len(body) > max_output_bytes for body in found.values()),
+            outputs=tuple(bytes(body) for body in found.values()),
+            peak_bytes=reply["peak_bytes"],
+        )
+
+    def close(self) -> None:
+        """Ends the zygote and, with it, whatever runs there."""
+        self.control.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        os.close(self._errors)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_into(body: bytearray, fd: int, limit: int) -> bool:
+    """Reads once. False at the end, and beyond the limit."""
+    part = os.read(fd, 1 << 16)
+    body += part
+    return bool(part) and len(body) <= limit
+
+
+def memory_file(data: bytes) -> int:
+    """Descriptor of a file in memory that holds `data`."""
+    fd = os.memfd_create("rlreason")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def pythons() -> list[str]:
+    """Interpreters to try: this one's own, then the system's, which another user may be allowed to run."""
+    own = getattr(sys, "_base_executable", None) or sys.executable
+    return list(dict.fromkeys(path for path in (own, "/usr/bin/python3", "/usr/local/bin/python3")))

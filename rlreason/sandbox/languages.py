@@ -1,0 +1,111 @@
+"""Programs in other languages: a work folder, one compilation, one run for each input, all confined.
+
+The compiler may start processes and write in the folder; the program may do neither. Toolchains are the host's own.
+A language is data: the file's name, the command that compiles it and the command that runs it.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rlreason.sandbox.host import Ended, Host, memory_file
+from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
+
+COMPILE_TIMEOUT_S = 30.0
+COMPILE_MEMORY_BYTES = 2 << 30
+_MIN_RUN_MEMORY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """Example: Language(file="main.cpp", compile=("g++", "-O2", "-o", "main", "main.cpp"), run=("./main",))"""
+
+    file: str
+    compile: tuple[str, ...] = ()
+    run: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    """What a fenced block of this language is labelled with."""
+
+
+LANGUAGES = {
+    "cpp": Language(
+        file="main.cpp",
+        compile=("g++", "-std=c++17", "-O2", "-o", "main", "main.cpp"),
+        run=("./main",),
+        tags=("cpp", "c++", "cc"),
+    ),
+    "javascript": Language(file="main.js", run=("node", "main.js"), tags=("javascript", "js")),
+}
+
+
+class DoesNotCompile(Exception):
+    """The program's own fault; the message is what the compiler said last."""
+
+
+def missing_tool(language: Language) -> str | None:
+    """The first program that is not installed."""
+    for command in (language.compile, language.run):
+        if command and not command[0].startswith("./") and shutil.which(command[0]) is None:
+            return command[0]
+    return None
+
+
+@contextmanager
+def built(
+    host: Host, language: Language, source: bytes, memory_bytes: int
+) -> Iterator[Callable[[bytes, float], Ended]]:
+    """Compiles; gives a function that runs the program on an input (bytes, seconds). Removes every file.
+
+    DoesNotCompile if it does not, SandboxError if a tool is missing.
+    """
+    missing = missing_tool(language)
+    if missing is not None:
+        raise SandboxError(f"{missing} is not installed")
+    fd = memory_file(source)
+    try:
+        folder = host.ask({"op": "folder"}, [fd])["folder"]
+    finally:
+        os.close(fd)
+    host.folders.add(folder)
+    order: dict[str, Any] = {"op": "command", "folder": folder, "file": language.file}
+    try:
+        if language.compile:
+            _compile(host, {**order, "role": "compile", "argv": _absolute(language.compile)})
+
+        def run(stdin: bytes, timeout_s: float) -> Ended:
+            limits = {"memory_bytes": max(memory_bytes, _MIN_RUN_MEMORY_BYTES), "timeout_s": timeout_s}
+            command = {**order, "role": "run", "argv": _absolute(language.run), "cpu_s": int(timeout_s) + 2, **limits}
+            return _run(host, command, stdin)
+
+        yield run
+    finally:
+        host.ask({"op": "remove", "folder": folder}, [])
+        host.folders.discard(folder)
+
+
+def _compile(host: Host, order: dict[str, Any]) -> None:
+    limits = {"memory_bytes": COMPILE_MEMORY_BYTES, "timeout_s": COMPILE_TIMEOUT_S, "cpu_s": int(COMPILE_TIMEOUT_S)}
+    ended = _run(host, {**order, **limits}, b"")
+    if ended.timed_out:
+        raise DoesNotCompile(f"it did not compile within {COMPILE_TIMEOUT_S:g} s")
+    if ended.status:
+        lines = ended.outputs[1].decode(errors="replace").splitlines()
+        first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+        raise DoesNotCompile(first)
+
+
+def _run(host: Host, order: dict[str, Any], stdin: bytes) -> Ended:
+    fd = memory_file(stdin)
+    try:
+        return host.run(order, [fd], 2, MAX_OUTPUT_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _absolute(command: tuple[str, ...]) -> list[str]:
+    """The program by its real path: links such as /etc/alternatives need not exist in the sandbox."""
+    found = shutil.which(command[0])
+    return [os.path.realpath(found) if found else command[0], *command[1:]]

@@ -1,0 +1,212 @@
+"""The way in: runs programs at the strongest isolation level that this host allows, from any thread.
+
+    sandbox = Sandbox()
+    run = sandbox.script(b"print(int(input()) * 2)", b"21")     # run.outputs[0] == b"42\n"
+
+One warm zygote for each caller at a time, at most `max_zygotes`; each proves itself in a self-test before it serves
+and again after each restart. A zygote that is lost is replaced and the run repeated once; then SandboxError.
+Does not decide right or wrong.
+"""
+
+import atexit
+import json
+import math
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+from rlreason.sandbox.host import Ended, Host, Level, Lost, Unavailable, memory_file, pythons
+from rlreason.sandbox.probes import self_test
+
+MAX_OUTPUT_BYTES = 8 << 20
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""Weakest first."""
+REMEDY = (
+    "rlreason needs Linux 5.13 or later with Landlock switched on (`landlock` in the kernel's lsm= list), and for "
+    "`namespaces` a host that allows user namespaces; or name a remote sandbox"
+)
+_T = TypeVar("_T")
+
+
+class SandboxError(RuntimeError):
+    """The sandbox itself failed. Says nothing about the program."""
+
+
+class SandboxUnavailable(SandboxError):
+    """No level that is allowed works here; the message lists what each one lacked, and what to do."""
+
+
+class Sandbox:
+    """Nothing starts before the first run, or `start`."""
+
+    def __init__(self, min_level: Level = "landlock", *, level: Level | None = None, max_zygotes: int | None = None):
+        """`min_level`: refuse anything weaker. `level`: just this one, where the strongest is not wanted."""
+        self._allowed = [level] if level else list(LEVELS[LEVELS.index(min_level) :])[::-1]
+        self._free: list[Host] = []
+        self._lock = threading.Lock()
+        self._places = threading.Semaphore(max_zygotes or max(2, os.cpu_count() or 2))
+        self._chosen: tuple[Level, str] | None = None
+        self._pid = os.getpid()
+        _open.append(self)
+
+    def start(self) -> str:
+        """Starts one zygote. Returns what runs: level, interpreter, version of Landlock."""
+        host = self._take()
+        self._give(host)
+        return f"level {host.level} (Landlock {host.abi}), programs run on {self._chosen and self._chosen[1]}"
+
+    @property
+    def level(self) -> Level | None:
+        """None before the start."""
+        return self._chosen[0] if self._chosen else None
+
+    def script(
+        self,
+        source: bytes,
+        stdin: bytes,
+        *,
+        timeout_s: float = 10.0,
+        memory_bytes: int = 512 << 20,
+        output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> Ended:
+        """Runs a Python program; outputs are (stdout, stderr)."""
+        order = _order("script", timeout_s, memory_bytes)
+        return self._run(lambda host: _with_files(host, order, [source, stdin], 2, output_bytes))
+
+    def functions(
+        self,
+        source: bytes,
+        tests: list[dict[str, Any]],
+        entry_point: str | None,
+        *,
+        timeout_s: float = 10.0,
+        memory_bytes: int = 512 << 20,
+    ) -> tuple[Ended, list[list[Any]]]:
+        """Runs assert and call tests on a program's functions; see `driver.run_tests` for the results."""
+        given = json.dumps({"tests": tests, "entry_point": entry_point}).encode()
+        order = _order("functions", timeout_s, memory_bytes)
+        ended = self._run(lambda host: _with_files(host, order, [source, given], 1, MAX_OUTPUT_BYTES))
+        return ended, _verdict(ended)
+
+    def checker(self, code: str, *, input: str, output: str, expected: str, timeout_s: float) -> list[list[Any]]:
+        """Runs the data set's own checker program; see `driver.run_checker`."""
+        given = json.dumps({"code": code, "input": input, "output": output, "expected": expected}).encode()
+        order = _order("checker", timeout_s, 1 << 30)
+        return _verdict(self._run(lambda host: _with_files(host, order, [given], 1, MAX_OUTPUT_BYTES)))
+
+    def borrow(self, use: Callable[[Host], _T]) -> _T:
+        """One zygote for several orders that belong together. Not repeated if it is lost."""
+        host = self._take()
+        try:
+            result = use(host)
+        except Lost as error:
+            self._drop(host)
+            raise SandboxError(str(error)) from None
+        except BaseException:
+            self._drop(host)  # in the middle of an order it is out of step
+            raise
+        self._give(host)
+        return result
+
+    def close(self) -> None:
+        """Ends all free zygotes; a later run starts new ones."""
+        with self._lock:
+            free, self._free = self._free, []
+        for host in free:
+            host.close()
+
+    def _run(self, use: Callable[[Host], _T]) -> _T:
+        try:
+            return self.borrow(use)
+        except SandboxUnavailable:
+            raise
+        except SandboxError:
+            return self.borrow(use)
+
+    def _take(self) -> Host:
+        if self._pid != os.getpid():  # after a fork the zygotes belong to the parent
+            self._pid, self._free, self._lock = os.getpid(), [], threading.Lock()
+        self._places.acquire()
+        try:
+            with self._lock:
+                if self._free:
+                    return self._free.pop()
+                return self._start_one()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def _give(self, host: Host) -> None:
+        with self._lock:
+            self._free.append(host)
+        self._places.release()
+
+    def _drop(self, host: Host) -> None:
+        host.close()
+        self._places.release()
+
+    def _start_one(self) -> Host:
+        if self._chosen is not None:
+            try:
+                return _proven(*self._chosen)
+            except Unavailable as error:
+                raise SandboxError(f"the sandbox does not start again: {error}") from None
+        refusals = []
+        for level in self._allowed:
+            for python in pythons():
+                try:
+                    host = _proven(level, python)
+                except Unavailable as error:
+                    refusals.append(f"{level} with {python}: {error}")
+                else:
+                    self._chosen = level, python
+                    return host
+        raise SandboxUnavailable(f"no sandbox here: {'; '.join(refusals)}. {REMEDY}")
+
+
+def _proven(level: Level, python: str) -> Host:
+    host = Host(level, python)
+    try:
+        self_test(host)
+    except Lost as error:
+        host.close()
+        raise Unavailable(str(error)) from None
+    except BaseException:
+        host.close()
+        raise
+    return host
+
+
+def _order(op: str, timeout_s: float, memory_bytes: int) -> dict[str, Any]:
+    # Threads add up their CPU time, so this only stops what the wall clock would not.
+    return {"op": op, "timeout_s": timeout_s, "memory_bytes": memory_bytes, "cpu_s": math.ceil(timeout_s) + 1}
+
+
+def _with_files(host: Host, order: dict[str, Any], contents: list[bytes], outputs: int, limit: int) -> Ended:
+    fds = [memory_file(content) for content in contents]
+    try:
+        return host.run(order, fds, outputs, limit)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _verdict(ended: Ended) -> list[list[Any]]:
+    """What the judge wrote; if it did not come to that, why."""
+    try:
+        found = json.loads(ended.outputs[0])
+    except ValueError:
+        return [
+            ["timeout", "ran out of time"] if ended.timed_out else ["gone", "the judge ran out of memory or CPU time"]
+        ]
+    return found
+
+
+_open: list[Sandbox] = []
+
+
+@atexit.register
+def _close_all() -> None:
+    for sandbox in _open:
+        sandbox.close()

@@ -1,0 +1,114 @@
+"""The self-test of a sandbox: a program that tries what no program may do, and a right one that must pass.
+
+Run on each zygote before it serves. It tries on harmless targets of its own (a file with a made-up secret, sockets of
+this process), so a hole shows without doing damage.
+"""
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rlreason.sandbox.host import Ended, Host, Unavailable, memory_file
+
+MEMORY_BYTES = 256 << 20
+TIMEOUT_S = 20.0
+SECRET = "rlreason-canary"
+
+PROGRAM = b"""
+import ctypes, json, os, socket
+target = json.load(open(0))
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(name, act):
+    try:
+        if act() is not False:
+            print("breach", name)
+    except (OSError, MemoryError, ValueError):
+        pass
+def libc_call(name, *args):
+    return getattr(libc, name)(*args) >= 0
+def connect(kind, family, address):
+    with socket.socket(family, kind) as s:
+        s.connect(address)
+        s.send(b"x")
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+attempt("read a file", lambda: open(target["canary"]).read())
+attempt("write a file", lambda: open(target["canary"], "a").write("x"))
+attempt("make a file", lambda: open(target["folder"] + "/made", "w"))
+attempt("change a file's mode", lambda: os.chmod(target["canary"], 0o600))
+attempt("change a file's time", lambda: os.utime(target["canary"]))
+attempt("remove a file", lambda: os.unlink(target["canary"]))
+attempt("truncate a file", lambda: os.truncate(target["canary"], 0))
+attempt("list a folder", lambda: os.listdir(target["folder"]))
+attempt("make a link", lambda: os.symlink("/", target["folder"] + "/link"))
+attempt("connect by TCP", lambda: connect(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", target["tcp"])))
+attempt("send by UDP", lambda: connect(socket.SOCK_DGRAM, socket.AF_INET, ("127.0.0.1", target["tcp"])))
+attempt("connect to a Unix socket", lambda: connect(socket.SOCK_STREAM, socket.AF_UNIX, target["unix"]))
+attempt("start a process", fork)
+attempt("start a program", lambda: os.posix_spawn("/bin/true", ["true"], {}))
+attempt("signal the parent", lambda: os.kill(os.getppid() or 1, 0))
+attempt("signal everything", lambda: os.kill(-1, 0))
+attempt("trace the parent", lambda: libc_call("ptrace", 16, os.getppid() or 1, 0, 0))
+attempt("read /proc", lambda: open("/proc/self/environ").read())
+attempt("make a namespace", lambda: libc_call("unshare", 0x10000000))
+attempt("raise a limit", lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_NOFILE, (4096, 4096)))
+attempt("take twice the memory", lambda: bytearray(2 * target["memory"]) and None)
+attempt("outlive the parent", lambda: libc_call("prctl", 1, 0, 0, 0, 0))
+print("done")
+"""
+
+
+def self_test(host: Host) -> None:
+    """Unavailable, with the names of what got through, unless everything is stopped and a right program runs."""
+    with _targets() as target:
+        first = _run(host, PROGRAM, json.dumps({**target, "memory": MEMORY_BYTES}).encode())
+        with open(str(target["canary"]), encoding="utf-8") as file:
+            unchanged = file.read() == SECRET
+    said = first.outputs[0].decode(errors="replace").splitlines()
+    breaches = [line.removeprefix("breach ") for line in said if line.startswith("breach ")]
+    if breaches or not unchanged:
+        raise Unavailable(f"the self-test could {', '.join(breaches) or 'change a file'}")
+    if said[-1:] != ["done"]:
+        raise Unavailable(f"the self-test did not come to its end: {last_line(first.outputs[1])}")
+    second = _run(host, b"import fileinput, decimal, threading\nprint(sorted(map(int, input().split())))", b"3 1 2")
+    if second.outputs[0] != b"[1, 2, 3]\n":
+        raise Unavailable(f"a right program does not run: {last_line(second.outputs[1])}")
+
+
+def last_line(printed: bytes) -> str:
+    """Of what a program wrote on its error stream."""
+    return (printed.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+
+
+def _run(host: Host, source: bytes, stdin: bytes) -> Ended:
+    order = {"op": "script", "memory_bytes": MEMORY_BYTES, "cpu_s": int(TIMEOUT_S), "timeout_s": TIMEOUT_S}
+    fds = [memory_file(source), memory_file(stdin)]
+    try:
+        return host.run(order, fds, 2, 1 << 16)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@contextmanager
+def _targets() -> Iterator[dict[str, str | int]]:
+    """A readable file and two open sockets, all ours."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rlreason-probe-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
+        os.chmod(folder, 0o777)
+        canary = os.path.join(folder, "canary")
+        with open(canary, "w", encoding="utf-8") as file:
+            file.write(SECRET)
+        os.chmod(canary, 0o666)
+        unix.bind(os.path.join(folder, "socket"))
+        os.chmod(os.path.join(folder, "socket"), 0o777)
+        unix.listen()
+        yield {"canary": canary, "folder": folder, "tcp": tcp.getsockname()[1], "unix": os.path.join(folder, "socket")}

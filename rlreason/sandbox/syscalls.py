@@ -1,0 +1,184 @@
+"""Linux system calls that Python does not wrap, by ctypes: Landlock, seccomp, namespaces, mounts, capabilities.
+
+Raises OSError with the kernel's errno. x86-64 and AArch64; the AArch64 numbers are the kernel's generic table and
+have not been run. Does not decide any policy: `confine` and `namespaces` do.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Sequence
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+MACHINE = platform.machine()
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# The generic table that newer machines share, and what x86-64 numbers differently or has on top.
+_GENERIC = {
+    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
+    "mknodat": 33, "umount2": 39, "mount": 40, "pivot_root": 41, "truncate": 45, "ftruncate": 46, "chroot": 51,
+    "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56, "quotactl": 60, "utimensat": 88,
+    "acct": 89, "capset": 91, "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105,
+    "delete_module": 106, "clock_settime": 112, "syslog": 116, "ptrace": 117, "kill": 129, "tkill": 130,
+    "tgkill": 131, "rt_sigqueueinfo": 138, "setpriority": 140, "reboot": 142, "setpgid": 154, "setsid": 157,
+    "sethostname": 161, "setdomainname": 162, "prctl": 167, "settimeofday": 170, "mq_open": 180, "msgget": 186,
+    "semget": 190, "shmget": 194, "socket": 198, "bind": 200, "listen": 201, "connect": 203, "add_key": 217,
+    "request_key": 218, "keyctl": 219, "clone": 220, "execve": 221, "swapon": 224, "swapoff": 225,
+    "rt_tgsigqueueinfo": 240, "perf_event_open": 241, "prlimit64": 261, "fanotify_init": 262,
+    "name_to_handle_at": 264, "open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270,
+    "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "bpf": 280, "execveat": 281, "userfaultfd": 282,
+    "kexec_file_load": 294,
+}  # fmt: skip
+_X86_64 = {
+    "open": 2, "ioperm": 173, "iopl": 172, "fork": 57, "vfork": 58, "creat": 85, "chmod": 90, "chown": 92,
+    "lchown": 94, "utime": 132, "mknod": 133, "utimes": 235, "futimesat": 261, "modify_ldt": 154,
+    "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+    "fremovexattr": 199, "mknodat": 259, "umount2": 166, "mount": 165, "pivot_root": 155, "truncate": 76,
+    "ftruncate": 77, "chroot": 161, "fchmod": 91, "fchmodat": 268, "fchownat": 260, "fchown": 93, "openat": 257,
+    "quotactl": 179, "utimensat": 280, "acct": 163, "capset": 126, "personality": 135, "unshare": 272,
+    "kexec_load": 246, "init_module": 175, "delete_module": 176, "clock_settime": 227, "syslog": 103, "ptrace": 101,
+    "kill": 62, "tkill": 200, "tgkill": 234, "rt_sigqueueinfo": 129, "setpriority": 141, "reboot": 169,
+    "setpgid": 109, "setsid": 112, "sethostname": 170, "setdomainname": 171, "prctl": 157, "settimeofday": 164,
+    "mq_open": 240, "msgget": 68, "semget": 64, "shmget": 29, "socket": 41, "bind": 49, "listen": 50, "connect": 42,
+    "add_key": 248, "request_key": 249, "keyctl": 250, "clone": 56, "execve": 59, "swapon": 167, "swapoff": 168,
+    "rt_tgsigqueueinfo": 297, "perf_event_open": 298, "prlimit64": 302, "fanotify_init": 300,
+    "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310,
+    "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "bpf": 321, "execveat": 322, "userfaultfd": 323,
+    "kexec_file_load": 320,
+}  # fmt: skip
+_COMMON = {  # one number on every machine
+    "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
+    "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
+    "pidfd_open": 434, "clone3": 435, "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440,
+    "mount_setattr": 442, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+    "memfd_secret": 447, "process_mrelease": 448, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466,
+    "open_tree_attr": 467, "file_setattr": 469,
+}  # fmt: skip
+NUMBERS: dict[str, int] = {**(_X86_64 if MACHINE == "x86_64" else _GENERIC), **_COMMON}
+"""System call numbers of this machine."""
+NEWEST = 469
+"""Calls above this number were added to the kernel later than this table."""
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+
+LANDLOCK_EXECUTE, LANDLOCK_WRITE_FILE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1, 2, 4, 8
+LANDLOCK_TRUNCATE = 1 << 14
+_LANDLOCK_OF_FILES = LANDLOCK_EXECUTE | LANDLOCK_WRITE_FILE | LANDLOCK_READ_FILE | LANDLOCK_TRUNCATE
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_MNT_DETACH = 2
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _call(name: str, *args: object) -> int:
+    return _check(_libc.syscall(ctypes.c_long(NUMBERS[name]), *args), name)
+
+
+def prctl(option: int, value: int = 0) -> None:
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    encoded = [text.encode() or None for text in (source, target, kind, options)]
+    result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
+    _check(result, f"mount {target}")
+
+
+def make_read_only(path: str) -> None:
+    """The mount at `path` and all below it; other flags stay."""
+    attributes = struct.pack("<QQQQ", MS_RDONLY, 0, 0, 0)
+    size = ctypes.c_size_t(len(attributes))
+    flags = ctypes.c_uint(_AT_RECURSIVE)
+    _call("mount_setattr", ctypes.c_int(_AT_FDCWD), os.fsencode(path), flags, attributes, size)
+
+
+def change_root(path: str) -> None:
+    """Makes the mount at `path` the root of this mount namespace and lets go of the old one."""
+    os.chdir(path)
+    _call("pivot_root", b".", b".")
+    _check(_libc.umount2(b".", _MNT_DETACH), "umount2")
+    os.chdir("/")
+
+
+def drop_capabilities() -> None:
+    """All of them, in every set that an unprivileged process has."""
+    header = struct.pack("<Ii", 0x20080522, 0)  # version 3, this process
+    _call("capset", header, bytes(24))
+
+
+def landlock_abi() -> int:
+    """0 where the kernel has no Landlock or it is switched off."""
+    result = _libc.syscall(
+        ctypes.c_long(NUMBERS["landlock_create_ruleset"]), None, ctypes.c_size_t(0), ctypes.c_uint32(1)
+    )
+    return max(result, 0)
+
+
+def landlock_ruleset(rights: Sequence[tuple[str, int]], abi: int) -> int:
+    """File descriptor of a ruleset that allows just `rights` (path, access bits), TCP and outside signals nothing.
+
+    A path that does not exist is left out.
+    """
+    handled = (1 << 13) - 1
+    for version, bit in ((2, 13), (3, 14), (5, 15)):
+        if abi >= version:
+            handled |= 1 << bit
+    attributes = struct.pack("<Q", handled)
+    if abi >= 4:
+        attributes += struct.pack("<Q", 3)  # TCP: bind, connect
+    if abi >= 6:
+        attributes += struct.pack("<Q", 3)  # abstract Unix sockets, signals
+    ruleset = _call("landlock_create_ruleset", attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
+    for path, access in rights:
+        try:
+            beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if not os.path.isdir(path):
+                access &= _LANDLOCK_OF_FILES
+            rule = struct.pack("<Qi", access & handled, beneath)
+            _call("landlock_add_rule", ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0))
+        finally:
+            os.close(beneath)
+    return ruleset
+
+
+def landlock_restrict(ruleset: int) -> None:
+    _call("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint32(0))
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def install_filter(program: bytes) -> None:
+    """A seccomp filter for this process, for good. Needs no_new_privs."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    described = _FilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    pointer = ctypes.c_ulong(ctypes.addressof(described))
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), pointer, zero, zero), "seccomp")
+
+
+def require_machine() -> None:
+    """OSError where the tables above do not fit."""
+    if MACHINE not in AUDIT_ARCH or struct.calcsize("P") != 8:
+        raise OSError(errno.ENOSYS, f"no system call table for {MACHINE}")

@@ -1,0 +1,278 @@
+"""The warm interpreter that runs are forked from. One run at a time; the parent decides how many zygotes there are.
+
+Started by `host` with nothing but a socket and the sources of this package. It never sees a test, an expected answer
+or a program: those are in memory files whose descriptors it hands to the children it forks. It confines each child
+before that child reads a byte of the program, kills it at the deadline, and reaps whatever it left.
+"""
+
+import builtins
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from rlreason.sandbox import confine, driver, namespaces, solution
+from rlreason.sandbox import syscalls as sc
+
+# What programs import most; anything else of the standard library loads when it is asked for.
+_PRELOAD = (
+    "math", "cmath", "random", "re", "string", "collections", "heapq", "bisect", "itertools", "functools", "operator",
+    "copy", "typing", "dataclasses", "enum", "abc", "array", "struct", "fractions", "decimal", "datetime", "time",
+    "calendar", "json", "statistics", "textwrap", "pprint", "hashlib", "hmac", "secrets", "uuid", "base64",
+    "binascii", "io", "contextlib", "inspect", "traceback", "types", "weakref", "queue", "threading", "asyncio",
+    "numbers", "graphlib", "difflib", "unicodedata", "zlib", "csv", "html", "locale", "logging", "unittest", "ast",
+    "tokenize", "tempfile", "numbers", "sys", "os",
+)  # fmt: skip
+_SPARE_PROCESSES = 1024
+_MAX_FD = 1 << 16
+STOP = b"x"
+"""The parent's word, between orders, to end the present run."""
+
+
+class Zygote:
+    """The loop. `serve` returns when the parent closes the socket."""
+
+    def __init__(self, control: socket.socket, in_namespaces: bool, abi: int) -> None:
+        self.control, self.in_namespaces, self.abi = control, in_namespaces, abi
+        self.ruleset = confine.python_ruleset(abi)
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.confined: dict[int, int] = {}
+        """Of each child the pipe on which it says, before it reads the program, that it is confined."""
+        # Of this user, all told: alone in the namespace, but beside other processes without one.
+        self.processes = 256 if in_namespaces else _count_tasks() + _SPARE_PROCESSES
+
+    def serve(self) -> None:
+        while True:
+            try:
+                body, fds, _, _ = socket.recv_fds(self.control, 1 << 16, 8)
+            except OSError:
+                return
+            if not body:
+                return
+            if body == STOP:
+                continue  # meant for a run that ended by itself meanwhile
+            order = json.loads(body)
+            try:
+                result = self._run(order, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            self.control.sendall(json.dumps(result).encode())
+
+    def _run(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        match order["op"]:
+            case "script":
+                return self._script(order, *fds)
+            case "functions":
+                return self._functions(order, *fds)
+            case "checker":
+                return self._checker(order, *fds)
+            case "command":
+                return self._command(order, *fds)
+            case "folder":
+                return self._folder(*fds)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(order["folder"])
+        return {}
+
+    def _script(self, order: dict[str, Any], source: int, stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
+        def body() -> int:
+            return solution.run_script(_read_all(source))
+
+        return self._wait(order, self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, {source}))
+
+    def _functions(self, order: dict[str, Any], source: int, tests: int, verdict: int) -> dict[str, Any]:
+        answers, questions = os.pipe(), os.pipe()  # from and to the program
+
+        def program() -> int:
+            solution.serve_functions(_read_all(source), questions[0], answers[1])
+            return 0
+
+        def judge() -> int:
+            given = json.loads(_read_all(tests))
+            results = driver.run_tests(given["tests"], given["entry_point"], answers[0], questions[1])
+            _write_all(verdict, json.dumps(results).encode())
+            return 0
+
+        quiet = dict.fromkeys(range(3), self.null)
+        other = self._fork(order, program, quiet, {source, questions[0], answers[1]})
+        watched = self._fork(order, judge, quiet, {tests, verdict, answers[0], questions[1]})
+        for fd in (*answers, *questions):
+            os.close(fd)
+        return self._wait(order, watched, other)
+
+    def _checker(self, order: dict[str, Any], task: int, verdict: int) -> dict[str, Any]:
+        def body() -> int:
+            given = json.loads(_read_all(task))
+            _write_all(verdict, json.dumps(driver.run_checker(given.pop("code"), given)).encode())
+            return 0
+
+        return self._wait(order, self._fork(order, body, dict.fromkeys(range(3), self.null), {task, verdict}))
+
+    def _folder(self, source: int) -> dict[str, Any]:
+        """A work folder with the program in it, for the languages that want a file."""
+        folder = tempfile.mkdtemp(prefix="rlreason-", dir=namespaces.WORK if self.in_namespaces else None)
+        path = os.path.join(folder, "program")
+        _write_all(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), _read_all(source), close=True)
+        return {"folder": folder}
+
+    def _command(self, order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
+        folder, role = order["folder"], order["role"]
+        if order.get("file"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(os.path.join(folder, "program"), os.path.join(folder, order["file"]))
+        ruleset = confine.command_ruleset(self.abi, folder, writable=role == "compile")
+
+        def body() -> int:
+            os.chdir(folder)
+            environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
+            os.execve(order["argv"][0], order["argv"], environment)
+
+        try:
+            child = self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, set(), role, ruleset)
+        finally:
+            os.close(ruleset)
+        return self._wait(order, child)
+
+    def _fork(
+        self,
+        order: dict[str, Any],
+        body: Callable[[], int],
+        streams: dict[int, int],
+        keep: set[int],
+        role: confine.Role = "python",
+        ruleset: int | None = None,
+    ) -> int:
+        confined, say = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(say)
+            self.confined[pid] = confined
+            return pid
+        try:
+            self._become_child(order, streams, {*keep, say}, role, self.ruleset if ruleset is None else ruleset)
+            os.write(say, b"c")
+            os.close(say)
+            os._exit(body())
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "backslashreplace"))
+        os._exit(70)
+
+    def _become_child(
+        self, order: dict[str, Any], streams: dict[int, int], keep: set[int], role: confine.Role, ruleset: int
+    ) -> None:
+        parent = os.getppid()
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number, fd in streams.items():
+            os.dup2(fd, number)
+        _close_all_but({0, 1, 2, ruleset, *keep})
+        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(70)
+        limits = confine.Limits(memory_bytes=order["memory_bytes"], cpu_s=order["cpu_s"], processes=self.processes)
+        confine.confine(role, ruleset, limits, self.abi)
+        os.close(ruleset)
+
+    def _wait(self, order: dict[str, Any], watched: int, *others: int) -> dict[str, Any]:
+        """Until `watched` ends, the deadline passes or the parent says stop; then nothing of the run is left."""
+        handle = os.pidfd_open(watched)
+        ready = select.select([handle, self.control], [], [], order["timeout_s"])[0]
+        os.close(handle)
+        status, peak_bytes = self._end((watched, *others))[watched]
+        for pid in (watched, *others):
+            fd = self.confined.pop(pid)
+            said = os.read(fd, 1)
+            os.close(fd)
+            if said != b"c":
+                return {"failed": "a child could not be confined"}
+        if handle not in ready and self.control in ready and not self.control.recv(1):
+            os._exit(0)  # the parent is gone
+        return {"timed_out": not ready, "status": status, "peak_bytes": peak_bytes}
+
+    def _end(self, pids: tuple[int, ...]) -> dict[int, tuple[int, int]]:
+        """Kills and reaps these, their sessions, and whatever became ours when its parent died."""
+        for pid in pids:
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
+        ended: dict[int, tuple[int, int]] = {}
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, 0)
+            except ChildProcessError:
+                return ended
+            ended[pid] = (os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+
+
+def main(fd: int, in_namespaces: bool, abi: int) -> None:
+    """Entry point, in a fresh interpreter. Says `ready` or why not, then serves."""
+    control = socket.socket(fileno=fd)
+    try:
+        sc.require_machine()
+        if in_namespaces:
+            namespaces.enter()
+        sc.prctl(sc.PR_SET_CHILD_SUBREAPER, 1)
+        sc.prctl(sc.PR_SET_DUMPABLE, 0)
+        abi = min(abi, sc.landlock_abi())
+        if abi < 1:
+            raise OSError("the kernel has no Landlock")
+        warnings.simplefilter("ignore")
+        for name in _PRELOAD:
+            with contextlib.suppress(ImportError):
+                __import__(name)
+        # The site module, which is left out, would have defined these; programs end with them.
+        builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
+        zygote = Zygote(control, in_namespaces, abi)
+    except OSError as error:
+        control.sendall(json.dumps({"failed": str(error)}).encode())
+        return
+    control.sendall(json.dumps({"ready": True, "abi": abi}).encode())
+    zygote.serve()
+
+
+def _count_tasks() -> int:
+    """Processes and threads on this host, at most so many of this user."""
+    try:
+        with open("/proc/loadavg") as file:
+            return int(file.read().split()[3].split("/")[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _close_all_but(keep: set[int]) -> None:
+    low = 0
+    for fd in sorted(keep):
+        if fd > low:  # closerange(0, 0) would close everything
+            os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, _MAX_FD)
+
+
+def _read_all(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    data = b""
+    while len(data) < size:
+        part = os.pread(fd, size - len(data), len(data))
+        if not part:
+            break
+        data += part
+    os.close(fd)
+    return data
+
+
+def _write_all(fd: int, data: bytes, *, close: bool = False) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    if close:
+        os.close(fd)
