@@ -31,6 +31,11 @@ _PRELOAD = (
     "numbers", "graphlib", "difflib", "unicodedata", "zlib", "csv", "html", "locale", "logging", "unittest", "ast",
     "tokenize", "tempfile", "numbers", "sys", "os",
 )  # fmt: skip
+_COMMAND_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "OPENSSL_CONF": "/dev/null",  # node ends where it may not read the system's
+}
 _SPARE_PROCESSES = 1024
 _MAX_FD = 1 << 16
 STOP = b"x"
@@ -85,7 +90,7 @@ class Zygote:
 
     def _script(self, order: dict[str, Any], source: int, stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
         def body() -> int:
-            return solution.run_script(_read_all(source))
+            return solution.run_script(_take(source))
 
         return self._wait(order, self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, {source}))
 
@@ -93,7 +98,7 @@ class Zygote:
         answers, questions = os.pipe(), os.pipe()  # from and to the program
 
         def program() -> int:
-            solution.serve_functions(_read_all(source), questions[0], answers[1])
+            solution.serve_functions(_take(source), questions[0], answers[1])
             return 0
 
         def judge() -> int:
@@ -133,8 +138,7 @@ class Zygote:
 
         def body() -> int:
             os.chdir(folder)
-            environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
-            os.execve(order["argv"][0], order["argv"], environment)
+            os.execve(order["argv"][0], order["argv"], {**_COMMAND_ENVIRONMENT, "HOME": folder, "TMPDIR": folder})
 
         try:
             child = self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, set(), role, ruleset)
@@ -258,6 +262,12 @@ def _close_all_but(keep: set[int]) -> None:
     os.closerange(low, _MAX_FD)
 
 
+def _take(fd: int) -> bytes:
+    data = _read_all(fd)
+    os.close(fd)
+    return data
+
+
 def _read_all(fd: int) -> bytes:
     size = os.fstat(fd).st_size
     data = b""
@@ -266,7 +276,6 @@ def _read_all(fd: int) -> bytes:
         if not part:
             break
         data += part
-    os.close(fd)
     return data
 
 

@@ -1,0 +1,135 @@
+"""Programs in C++ and JavaScript, at both levels; skipped where the toolchain is not installed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rlreason.rewards import code
+from rlreason.sandbox.host import Level
+from rlreason.sandbox.languages import LANGUAGES, built, missing_tool
+from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
+
+CPP = """```cpp
+#include <iostream>
+#include <vector>
+int main() { long long n, sum = 0; std::cin >> n; std::vector<long long> v(n);
+  for (auto& x : v) { std::cin >> x; sum += x; } std::cout << sum << std::endl; }
+```"""
+JAVASCRIPT = """```js
+const lines = require("fs").readFileSync(0, "utf8").trim().split("\\n");
+console.log(lines[1].split(" ").reduce((a, b) => a + Number(b), 0));
+```"""
+TESTS = [
+    {"type": "stdio", "input": "3\n1 2 3\n", "output": "6"},
+    {"type": "stdio", "input": "2\n10 -4\n", "output": "6\n"},
+]
+LIMITS = {"timeout_s": 40.0, "memory_bytes": 1 << 30}
+
+
+def need(name: str) -> None:
+    tool = missing_tool(LANGUAGES[name])
+    if tool is not None:
+        pytest.skip(f"{tool} is not installed")
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Level:
+    """Makes `code.check` use just this level."""
+    sandbox = Sandbox(level=request.param)
+    try:
+        sandbox.start()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    monkeypatch.setitem(code._backends, ("landlock", None), sandbox)
+    request.addfinalizer(sandbox.close)
+    return request.param
+
+
+@pytest.mark.parametrize(("name", "program"), [("cpp", CPP), ("javascript", JAVASCRIPT)])
+def test_a_right_program_passes_and_a_wrong_one_does_not(level: Level, name: str, program: str) -> None:
+    need(name)
+    right = code.check(program, TESTS, languages=[name], **LIMITS)
+    assert (right.value, right.status) == (1.0, "ok"), right.detail
+    wrong = code.check(program.replace("+", "-", 1) if name == "javascript" else program.replace("+=", "-="), TESTS,
+                       languages=[name], **LIMITS)  # fmt: skip
+    assert (wrong.value, wrong.status) == (0.0, "wrong"), wrong.detail
+
+
+def test_a_language_that_is_not_named_is_not_run() -> None:
+    assert code.check(CPP, TESTS).status == "unparseable"
+
+
+def test_what_does_not_compile_is_wrong(level: Level) -> None:
+    need("cpp")
+    score = code.check("```cpp\nint main() { return x; }\n```", TESTS, languages=["cpp"], **LIMITS)
+    assert score.status == "wrong"
+    assert "does not compile" in score.detail and "x" in score.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'std::ifstream f("/etc/passwd"); std::string s; std::getline(f, s); if (s.empty()) return 1;',
+        "if (fork() < 0) return 1;",
+        'if (std::system("echo hi") != 0) return 1;',
+        "if (socket(AF_INET, SOCK_STREAM, 0) < 0) return 1;",
+        'std::ofstream f("made"); f << "x"; f.flush(); if (!f.good()) return 1;',
+        'if (chmod("main", 0777) != 0) return 1;',
+        "if (kill(getppid(), 0) != 0) return 1;",
+        "for (;;) { char* p = (char*) malloc(1 << 24); if (!p) return 1; memset(p, 1, 1 << 24); }",
+    ],
+    ids=["read", "fork", "shell", "socket", "write", "chmod", "signal", "memory"],
+)
+def test_a_compiled_program_has_no_rights(level: Level, body: str) -> None:
+    need("cpp")
+    headers = "fstream iostream string cstdlib cstring unistd.h signal.h sys/socket.h sys/stat.h".split()
+    source = "".join(f"#include <{name}>\n" for name in headers) + "int main() { " + body + ' std::cout << "6"; }'
+    score = code.check(f"```cpp\n{source}\n```", TESTS[:1], languages=["cpp"], **LIMITS)
+    assert score.value == 0.0, score.detail
+    assert score.status in ("wrong", "timeout"), score.detail
+    assert "does not compile" not in score.detail
+
+
+def test_the_compiler_reads_no_file_of_the_host(level: Level, tmp_path: Path) -> None:
+    need("cpp")
+    secret = tmp_path / "secret.h"
+    secret.write_text("#define SECRET 6\n", encoding="utf-8")
+    tmp_path.chmod(0o755)
+    source = f'#include "{secret}"\n#include <iostream>\nint main() {{ std::cout << SECRET; }}'
+    score = code.check(f"```cpp\n{source}\n```", TESTS[:1], languages=["cpp"], **LIMITS)
+    assert score.status == "wrong" and "does not compile" in score.detail
+
+
+def test_an_endless_program_ends_at_its_time(level: Level) -> None:
+    need("javascript")
+    limits = {**LIMITS, "timeout_s": 1.5}
+    assert code.check("```js\nfor (;;) {}\n```", TESTS, languages=["javascript"], **limits).status == "timeout"
+
+
+def test_the_work_folder_is_removed(level: Level) -> None:
+    need("cpp")
+    sandbox = code._backends["landlock", None]
+    assert isinstance(sandbox, Sandbox)
+    folders = []
+
+    def use(host):  # noqa: ANN001, ANN202
+        with built(host, LANGUAGES["cpp"], b"int main() {}", 1 << 30) as run:
+            folders.extend(host.folders)
+            assert run(b"", 10.0).status == 0
+
+    sandbox.borrow(use)
+    assert folders and not any(os.path.exists(folder) for folder in folders)
+
+
+def test_a_language_of_the_users_own(level: Level) -> None:
+    need("cpp")
+    described = {"c": {"file": "main.c", "compile": ["gcc", "-o", "main", "main.c"], "run": ["./main"]}}
+    source = '```c\n#include <stdio.h>\nint main() { printf("6\\n"); return 0; }\n```'
+    assert code.check(source, TESTS[:1], languages=described, **LIMITS).value == 1.0
+
+
+def test_a_missing_toolchain_is_no_wrong_answer() -> None:
+    described = {"zig": {"file": "a.zig", "run": ["no-such-tool", "a.zig"]}}
+    score = code.check("```zig\nx\n```", TESTS, languages=described)
+    assert (score.status, score.detail) == ("sandbox_error", "no-such-tool is not installed")
