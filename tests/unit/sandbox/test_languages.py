@@ -1,12 +1,13 @@
 """Programs in C++ and JavaScript, at both levels; skipped where the toolchain is not installed."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rlreason.rewards import code
-from rlreason.sandbox.host import Level
+from rlreason.sandbox.host import Host, Level
 from rlreason.sandbox.languages import LANGUAGES, built, missing_tool
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 
@@ -34,7 +35,7 @@ def need(name: str) -> None:
 
 
 @pytest.fixture(params=LEVELS)
-def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Level:
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Level]:
     """Makes `code.check` use just this level."""
     sandbox = Sandbox(level=request.param)
     try:
@@ -42,8 +43,8 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Le
     except SandboxUnavailable as error:
         pytest.skip(str(error))
     monkeypatch.setitem(code._backends, ("landlock", None), sandbox)
-    request.addfinalizer(sandbox.close)
-    return request.param
+    yield request.param
+    sandbox.close()
 
 
 @pytest.mark.parametrize(("name", "program"), [("cpp", CPP), ("javascript", JAVASCRIPT)])
@@ -67,28 +68,31 @@ def test_what_does_not_compile_is_wrong(level: Level) -> None:
     assert "does not compile" in score.detail and "x" in score.detail
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        'std::ifstream f("/etc/passwd"); std::string s; std::getline(f, s); if (s.empty()) return 1;',
-        "if (fork() < 0) return 1;",
-        'if (std::system("echo hi") != 0) return 1;',
-        "if (socket(AF_INET, SOCK_STREAM, 0) < 0) return 1;",
-        'std::ofstream f("made"); f << "x"; f.flush(); if (!f.good()) return 1;',
-        'if (chmod("main", 0777) != 0) return 1;',
-        "if (kill(getppid(), 0) != 0) return 1;",
-        "for (;;) { char* p = (char*) malloc(1 << 24); if (!p) return 1; memset(p, 1, 1 << 24); }",
-    ],
-    ids=["read", "fork", "shell", "socket", "write", "chmod", "signal", "memory"],
-)
-def test_a_compiled_program_has_no_rights(level: Level, body: str) -> None:
+ATTACKS = {
+    "read": 'std::ifstream f("/etc/passwd"); std::string s; std::getline(f, s); return !s.empty();',
+    "fork": "return fork() >= 0;",
+    "shell": 'return std::system("exit 7") >> 8 == 7;',
+    "socket": "return socket(AF_INET, SOCK_STREAM, 0) >= 0;",
+    "write": 'std::ofstream f("made"); f << "x"; f.flush(); return f.good();',
+    "chmod": 'return chmod("main", 0777) == 0;',
+    "signal": "return kill(getppid(), 0) == 0;",
+    "memory": "for (int i = 0; i < 128; i++) { void* p = malloc(1 << 24); if (!p) return false; "
+    "memset(p, i, 1 << 24); } return true;",
+}
+HEADERS = ("fstream", "iostream", "string", "cstdlib", "cstring", "unistd.h", "signal.h", "sys/socket.h", "sys/stat.h")
+
+
+def test_a_compiled_program_has_no_rights(level: Level) -> None:
+    """One program, which tries the attack that its input names."""
     need("cpp")
-    headers = "fstream iostream string cstdlib cstring unistd.h signal.h sys/socket.h sys/stat.h".split()
-    source = "".join(f"#include <{name}>\n" for name in headers) + "int main() { " + body + ' std::cout << "6"; }'
-    score = code.check(f"```cpp\n{source}\n```", TESTS[:1], languages=["cpp"], **LIMITS)
-    assert score.value == 0.0, score.detail
-    assert score.status in ("wrong", "timeout"), score.detail
-    assert "does not compile" not in score.detail
+    functions = "".join(f"bool try_{name}() {{ {body} }}\n" for name, body in ATTACKS.items())
+    choices = "".join(f'if (name == "{name}") through = try_{name}();\n' for name in ATTACKS)
+    source = "".join(f"#include <{name}>\n" for name in HEADERS) + functions
+    source += f"int main() {{ std::string name; std::cin >> name; bool through = true;\n{choices}"
+    source += 'std::cout << (through ? "through" : "denied"); }'
+    tests = [{"type": "stdio", "input": name, "output": "denied"} for name in ATTACKS]
+    score = code.check(f"```cpp\n{source}\n```", tests, languages=["cpp"], **LIMITS)
+    assert score.value == 1.0, (list(ATTACKS), score.detail)
 
 
 def test_the_compiler_reads_no_file_of_the_host(level: Level, tmp_path: Path) -> None:
@@ -111,9 +115,9 @@ def test_the_work_folder_is_removed(level: Level) -> None:
     need("cpp")
     sandbox = code._backends["landlock", None]
     assert isinstance(sandbox, Sandbox)
-    folders = []
+    folders: list[str] = []
 
-    def use(host):  # noqa: ANN001, ANN202
+    def use(host: Host) -> None:
         with built(host, LANGUAGES["cpp"], b"int main() {}", 1 << 30) as run:
             folders.extend(host.folders)
             assert run(b"", 10.0).status == 0
