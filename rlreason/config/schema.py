@@ -6,16 +6,10 @@ A file describes one stage; its `stage:` key selects the model below. Keys that 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+from rlreason.config.base import Count, Strict, WorkerConfig
+from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig
 
 
 class DataConfig(Strict):
@@ -29,7 +23,7 @@ class DataConfig(Strict):
     """Split, with slices: `train[:100]`."""
     generate: str | None = None
     """A function that returns rows: `package.module:function` or `file.py:function`."""
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of `generate`."""
     prompt_column: str = "prompt"
     """Column with the prompt: text, or a list of messages."""
@@ -51,19 +45,6 @@ class DataConfig(Strict):
         return self
 
 
-class WorkerConfig(Strict):
-    """How many Ray workers, and what each one takes."""
-
-    workers: Count = 1
-    """Number of processes."""
-    cpus: Fraction = 1.0
-    """CPU cores reserved for each; below 1 where workers take turns."""
-    gpus: Fraction = 0.0
-    """GPUs reserved for each; below 1 shares one GPU."""
-    threads: Count | None = None
-    """OpenMP threads of each; null: `cpus` rounded up."""
-
-
 class RolloutConfig(WorkerConfig):
     """The rollout workers: vLLM."""
 
@@ -75,7 +56,7 @@ class RolloutConfig(WorkerConfig):
     """A response is cut here, with finish reason `length`."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of training samples. Behaviour logprobs are those of this distribution."""
-    stop: list[str] = []
+    stop: list[str] = Field(default_factory=list)
     """Texts that end a response, beside the end-of-sequence token."""
     max_concurrent: Count = 256
     """Sequences that one engine decodes at a time."""
@@ -120,27 +101,6 @@ class LearnerConfig(WorkerConfig):
         if self.lr_schedule == "constant" and self.min_lr_ratio:
             raise ValueError("min_lr_ratio has no effect with `lr_schedule: constant`; take one of them out")
         return self
-
-
-class RewardConfig(Strict):
-    """One reward function."""
-
-    name: str
-    """Its name in metrics and samples."""
-    path: str
-    """`reward_fns/mine.py:reward` or `package.module:function`."""
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """Factor in the weighted sum."""
-    timeout_s: Annotated[float, Field(gt=0)] = 5.0
-    """Past it the check is killed and the verdict is `timeout`."""
-
-
-class RewardWorkerConfig(WorkerConfig):
-    """The reward workers."""
-
-    cpus: Fraction = 0.1
-    max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Above this share of broken checks in a step, the run stops and shows the first one."""
 
 
 class AlgorithmConfig(Strict):
@@ -195,10 +155,10 @@ class StageConfig(Strict):
 
     seed: int = 0
     """Decides every random choice of the run."""
-    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default_factory=list)
     """Mirrors of metrics.jsonl."""
-    rewards: list[RewardConfig] = []
-    """Summed with their weights. Evaluation uses the first one."""
+    rewards: list[RewardConfig] = Field(default_factory=list)
+    """Evaluation uses the first one that applies to the task; RL all, as `combine` says."""
     reward_workers: RewardWorkerConfig = RewardWorkerConfig()
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig | None = None
@@ -263,6 +223,7 @@ class RLConfig(TrainConfig):
     """Size of a group."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Policy versions that rollouts may run behind; 0 is on-policy."""
+    combine: CombineConfig = CombineConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
     """Largest mean |learner - engine| logprob on the probe after a sync; null: 1e-4 in float32, 0.1 in bfloat16."""
@@ -271,6 +232,7 @@ class RLConfig(TrainConfig):
     def _consistent(self) -> "RLConfig":
         if not self.rewards:
             raise ValueError("rewards: an RL stage needs at least one")
+        self._combines()
         if self.algorithm.baseline == "group_mean" and self.samples_per_prompt == 1:
             raise ValueError(
                 "samples_per_prompt: 1 with algorithm.baseline group_mean makes every advantage 0; "
@@ -288,6 +250,28 @@ class RLConfig(TrainConfig):
                 "samples an update; use fewer workers or a larger batch"
             )
         return self
+
+    def _combines(self) -> None:
+        """Raises ValueError for a combination that names nothing or has no effect."""
+        names, algorithm = [reward.name for reward in self.rewards], self.algorithm
+        unknown = [name for name in self.combine.gate if name not in names]
+        if unknown:
+            raise ValueError(f"combine.gate: no reward is called `{unknown[0]}`; there are {', '.join(names)}")
+        if self.combine.mode in ("min", "gate") and len(names) <= len(self.combine.gate or names[:1]):
+            raise ValueError(
+                f"combine.mode: {self.combine.mode} has no effect on these rewards; take it out or add one"
+            )
+        weighted = [reward.name for reward in self.rewards if reward.weight != 1.0]
+        if self.combine.mode == "min" and weighted:
+            raise ValueError(f"rewards: the weight of `{weighted[0]}` has no effect with `combine.mode: min`")
+        if self.combine.mode == "gdpo":
+            for key, is_set in (
+                ("normalize_std: true", algorithm.normalize_std),
+                ("baseline: none", algorithm.baseline == "none"),
+                ("shuffle_rewards: true", algorithm.shuffle_rewards),
+            ):
+                if is_set:
+                    raise ValueError(f"algorithm.{key} does not go with `combine.mode: gdpo`; take one of them out")
 
 
 class EvaluateConfig(StageConfig):

@@ -16,7 +16,7 @@ from rlreason.rewards.program import Program, find_program
 from rlreason.sandbox import codec
 from rlreason.sandbox.driver import same
 from rlreason.sandbox.host import Ended, Host, Level
-from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, Language, built
+from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, Language, built, missing_tool
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxError
 from rlreason.sandbox.probes import last_line
 from rlreason.sandbox.remote import RemoteSandbox
@@ -69,7 +69,18 @@ def check(
     return _score(results, len(wanted), partial)
 
 
-def reward(response: str, task: Task, *, timeout_s: float = 10.0, **options: Any) -> Score:
+def reward(
+    response: str,
+    task: Task,
+    *,
+    timeout_s: float = 10.0,
+    memory_bytes: int = 512 << 20,
+    partial: bool = False,
+    level: str = "landlock",
+    languages: Mapping[str, Any] | Sequence[str] = (),
+    url: str | None = None,
+    token_env: str | None = None,
+) -> Score:
     """`check` against the tests of a task, in any of the forms of `code_tests.tests_of`.
 
     A HumanEval answer that is only the function's body is put behind its prompt. Options are those of `check`.
@@ -81,12 +92,35 @@ def reward(response: str, task: Task, *, timeout_s: float = 10.0, **options: Any
     is_completion = isinstance(task.prompt, str) and "```" not in response and f"def {entry_point}" not in response
     if entry_point and is_completion and f"def {entry_point}" in str(task.prompt):
         response = f"{task.prompt}{response}"
-    return check(response, tests, entry_point=entry_point, timeout_s=timeout_s, **options)
+    return check(
+        response,
+        tests,
+        entry_point=entry_point,
+        timeout_s=timeout_s,
+        memory_bytes=memory_bytes,
+        partial=partial,
+        level=level,
+        languages=languages,
+        url=url,
+        token_env=token_env,
+    )
 
 
-def prepare(*, level: str = "landlock", url: str | None = None, token_env: str | None = None, **options: Any) -> str:
-    """Starts the sandbox before a run needs it. One line on what it is; UserError where the level cannot be had."""
-    _languages(options.get("languages", ()))
+def prepare(
+    *,
+    level: str = "landlock",
+    languages: Mapping[str, Any] | Sequence[str] = (),
+    url: str | None = None,
+    token_env: str | None = None,
+    **_: Any,
+) -> str:
+    """Starts the sandbox before a run needs it; takes the options of `reward`.
+
+    One line on what it is. UserError where the level cannot be had, or a toolchain is missing.
+    """
+    for name, language in _languages(languages).items():
+        if (tool := missing_tool(language)) is not None:
+            raise UserError(f"language {name!r}: {tool} is not installed")
     try:
         backend = _backend(level, url, token_env)
         return f"sandbox: {backend.start()}" if isinstance(backend, Sandbox) else f"sandbox: remote, {url}"

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +81,7 @@ class KillableFunction:
 
     path: `FILE.py:FUNCTION` or `package.module:FUNCTION`, as `paths.find_function` reads it.
     factory_args: if given, the function is called once with them at start, and what it returns serves the calls.
+    keep_environment: variables that the child sees although they look like secrets.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class KillableFunction:
         factory_args: tuple[Any, ...] | None = None,
         memory_bytes: int | None = None,
         start_timeout_s: float = 60.0,
+        keep_environment: Collection[str] = (),
     ) -> None:
         self.path = path
         self.timeout_s = timeout_s
         self.start_timeout_s = start_timeout_s
         self._setup = {"path": path, "factory_args": factory_args, "memory_bytes": memory_bytes}
+        self._keep_environment = tuple(keep_environment)
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._owner_pid = os.getpid()
@@ -147,8 +150,9 @@ class KillableFunction:
             self._owner_pid = os.getpid()
         if self._child is not None:
             return None
-        # From the one thread that never ends: the parent-death signal follows the thread that forked.
-        self._child = _spawner.spawn()
+        self._child = start_process(_BOOT, keep=self._keep_environment)
+        assert self._child.stdin is not None
+        os.set_blocking(self._child.stdin.fileno(), False)
         reply = self._exchange(pickle.dumps(self._setup), self.start_timeout_s)
         if isinstance(reply, TimedOut):
             return TimedOut(seconds=reply.seconds, at_load=True)
@@ -246,31 +250,42 @@ class KillableFunction:
         child.wait()
 
 
-def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environment: Mapping[str, str], keep: Collection[str] = ()) -> dict[str, str]:
     """Without anything that looks like a secret: by name (KEY, TOKEN, SECRET, PASSW, CREDENTIAL), or a URL that
-    holds a password."""
+    holds a password; but with those named by `keep`."""
     return {
         name: value
         for name, value in environment.items()
-        if not _SECRET_NAME.search(name) and not _SECRET_VALUE.search(value)
+        if name in keep or not (_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
     }
 
 
-def _spawn() -> "subprocess.Popen[bytes]":
-    # The child gets this process's import path, since Ray extends sys.path without touching PYTHONPATH.
+def start_process(
+    boot: str,
+    *,
+    stdin: int = subprocess.PIPE,
+    stdout: int | None = subprocess.PIPE,
+    keep: Collection[str] = (),
+    **variables: str,
+) -> "subprocess.Popen[bytes]":
+    """A Python process in a session of its own that runs `boot` with this process's import path.
+
+    Its arguments are that path, as JSON, and this process's number; `variables` join its scrubbed environment, in which
+    those named by `keep` are left.
+    """
+    # The import path goes along, since Ray extends sys.path without touching PYTHONPATH.
     # -P: no implicit first entry, else a json.py in the working directory would be imported instead.
     path = json.dumps([entry or os.getcwd() for entry in sys.path])
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-c", _BOOT, path, str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        env=child_environment(os.environ),
-        start_new_session=True,
+    return _spawner.run(
+        lambda: subprocess.Popen(
+            [sys.executable, "-P", "-c", boot, path, str(os.getpid())],
+            stdin=stdin,
+            stdout=stdout,
+            bufsize=0,
+            env=child_environment(os.environ, keep) | variables,
+            start_new_session=True,
+        )
     )
-    assert child.stdin is not None
-    os.set_blocking(child.stdin.fileno(), False)
-    return child
 
 
 def _how_it_ended(pid: int) -> str:
@@ -294,28 +309,31 @@ def _close_pipes(child: "subprocess.Popen[bytes]") -> None:
             pipe.close()
 
 
+_Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
 class _Spawner:
     """One daemon thread that starts all children. The parent-death signal is sent when the thread that forked
     ends, so a child started from a pool's thread would die with that thread, not with this process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.orders: queue.SimpleQueue[Future[subprocess.Popen[bytes]]] | None = None
+        self.orders: queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]] | None = None
 
-    def spawn(self) -> "subprocess.Popen[bytes]":
+    def run(self, start: _Start) -> "subprocess.Popen[bytes]":
         with self.lock:
             if self.orders is None:
                 self.orders = queue.SimpleQueue()
                 threading.Thread(target=self._run, args=(self.orders,), name="killable-spawner", daemon=True).start()
         order: Future[subprocess.Popen[bytes]] = Future()
-        self.orders.put(order)
+        self.orders.put((start, order))
         return order.result()
 
-    def _run(self, orders: "queue.SimpleQueue[Future[subprocess.Popen[bytes]]]") -> None:
+    def _run(self, orders: "queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]]") -> None:
         while True:
-            order = orders.get()
+            start, order = orders.get()
             try:
-                order.set_result(_spawn())
+                order.set_result(start())
             except OSError as error:
                 order.set_exception(error)
 

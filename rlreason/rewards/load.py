@@ -1,59 +1,125 @@
-"""Turns a user's reward function, whichever trainer it was written for, into `score(response, task) -> Score`.
+"""Turns a user's reward function, whichever trainer it was written for, into `score(attempts) -> scores`.
 
-Recognised by parameter names: ours `reward(response, task)`, TRL, verl, OpenRLHF; sync or async. A function that
+Recognised by parameter names: ours for one response or for many, TRL, verl, OpenRLHF; sync or async. A function that
 throws or returns nonsense gives `verifier_error` with the reason, never a silent 0.0.
-Loads and runs the file in this process, without a deadline: `combine` does that in a child.
+Loads and runs the file in this process; bounds only what awaits: `reward_set` gives the rest a deadline in a child.
 """
 
 import asyncio
+import difflib
 import inspect
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from rlreason.paths import find_function
 from rlreason.types import Score, ScoreStatus, Task, UserError
 
-ScoreFunction = Callable[[str, Task], Score]
-_Caller = Callable[[str, Task], Any]
-"""Calls the user's function with the arguments of its own trainer, and returns its bare verdict."""
-
 ACCEPTED = (
-    "reward(response, task); TRL f(prompts, completions, **columns); "
+    "reward(response, task); reward(responses, tasks); TRL f(prompts, completions, **columns); "
     "verl compute_score(data_source, solution_str, ground_truth, extra_info=None); "
     "OpenRLHF reward_func(queries, prompts, labels)"
 )
+FACTS = frozenset({"timeout_s", "num_tokens", "truncated"})
+"""What a function of our own form gets only if it has a parameter of that name."""
 _LARGEST = sys.float_info.max
 NO_VERDICT = Score(value=0.0, status="unparseable", detail="no verdict")
 
 
-def load_reward(path: str, *, timeout_s: float | None = None) -> ScoreFunction:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One response to one task, as the rewards see it.
+
+    Example: Attempt(response="7", task=task, num_tokens=2, truncated=False)
+    """
+
+    response: str
+    task: Task
+    num_tokens: int | None = None
+    """Tokens that the policy wrote; None where nobody counted them."""
+    truncated: bool | None = None
+    """Cut off at the token limit; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """A function that was found and understood."""
+
+    score: Callable[[Sequence[Attempt]], list[Score]]
+    """A Score for each attempt, in their order; never raises for what the function does."""
+    takes_many: bool
+    """Many attempts cost one call (batched) or wait side by side (async)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    told_by: Set[str]
+    """Parameters that give the form away."""
+    fills: Set[str]
+    """Parameters that are filled in from the sample."""
+    arguments: Callable[[Sequence[Attempt]], dict[str, Any]]
+    verdicts: Callable[[Any, int], Sequence[Any]]
+    """From the function's result and the number of attempts."""
+    is_batched: bool = False
+    """One call for all attempts; else one each."""
+    has_facts: bool = False
+    """It may ask for FACTS as well."""
+    has_columns: bool = False
+    """Any other parameter is a column of the row."""
+
+
+def load_reward(
+    path: str, *, timeout_s: float | None = None, args: Mapping[str, Any] | None = None, bounds_itself: bool = False
+) -> Reward:
     """The function that `FILE.py:FN` or `package.module:FN` names. UserError, one line, if there is no such thing.
 
-    timeout_s is handed on to a function of our own form that has a parameter of that name.
+    timeout_s: of one response; a function of our own form that has a parameter of that name is told, and an async
+    function's await is cut there unless it `bounds_itself`. args: keyword arguments; UserError for one that the
+    function does not have.
     """
     function = find_function(path)
-    call = _adapt(function, path, timeout_s)
+    form, arguments_for = _understand(function, path, {"timeout_s": timeout_s}, dict(args or {}))
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
-    def score(response: str, task: Task) -> Score:
+    async def wait_for(attempts: Sequence[Attempt]) -> list[Score]:
+        limit = asyncio.timeout(None if timeout_s is None or bounds_itself else timeout_s * len(attempts))
         try:
-            verdict = call(response, task)
-            if inspect.isawaitable(verdict):
-                verdict = asyncio.run(_wait(verdict))
-            return to_score(verdict)
+            async with limit:
+                result = await function(**arguments_for(attempts))
+            return _to_scores(form, result, len(attempts))
         # The reward boundary: whatever a user's function throws is a typed verdict.
         except Exception:
-            return Score(value=0.0, status="verifier_error", detail=traceback.format_exc(limit=-20))
+            if limit.expired():
+                late = Score(value=0.0, status="timeout", detail=f"no verdict within {timeout_s:g} s")
+                return [late] * len(attempts)
+            return _broken(len(attempts))
 
-    return score
+    async def wait_for_all(calls: list[Sequence[Attempt]]) -> list[list[Score]]:
+        return await asyncio.gather(*map(wait_for, calls))
+
+    def run(attempts: Sequence[Attempt]) -> list[Score]:
+        try:
+            result = function(**arguments_for(attempts))
+            if inspect.isawaitable(result):  # an async function in a decorator that does not show it
+                result = asyncio.run(_awaited(result))
+            return _to_scores(form, result, len(attempts))
+        except Exception:
+            return _broken(len(attempts))
+
+    def score(attempts: Sequence[Attempt]) -> list[Score]:
+        calls = [attempts] if form.is_batched else [[attempt] for attempt in attempts]
+        found = asyncio.run(wait_for_all(calls)) if is_async else map(run, calls)
+        return [one for scores in found for one in scores]
+
+    return Reward(score=score, takes_many=form.is_batched or is_async)
 
 
-def load_wire_reward(path: str, timeout_s: float) -> Callable[[str, Task], dict[str, Any]]:
-    """`load_reward` for the far side of a pipe: the score as a dict."""
-    score = load_reward(path, timeout_s=timeout_s)
-    return lambda response, task: asdict(score(response, task))
+def load_wire_reward(path: str, timeout_s: float, args: dict[str, Any]) -> Callable[[Sequence[Attempt] | None], Any]:
+    """`load_reward` for the far side of a pipe: scores as dicts. None instead of attempts asks for `takes_many`."""
+    reward = load_reward(path, timeout_s=timeout_s, args=args)
+    return lambda attempts: reward.takes_many if attempts is None else [asdict(one) for one in reward.score(attempts)]
 
 
 def to_score(verdict: Any) -> Score:
@@ -87,83 +153,116 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-async def _wait(verdict: Awaitable[Any]) -> Any:
-    return await verdict
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
 
 
-def _adapt(function: Callable[..., Any], path: str, timeout_s: float | None) -> _Caller:
+def _to_scores(form: _Form, result: Any, num: int) -> list[Score]:
+    return [to_score(verdict) for verdict in form.verdicts(result, num)]
+
+
+def _broken(num: int) -> list[Score]:
+    """Of the exception being handled; a batch has one for all."""
+    return [Score(value=0.0, status="verifier_error", detail=traceback.format_exc(limit=-20))] * num
+
+
+def _understand(
+    function: Callable[..., Any], path: str, told: Mapping[str, Any], args: dict[str, Any]
+) -> tuple[_Form, Callable[[Sequence[Attempt]], dict[str, Any]]]:
+    """The function's form, and how to make its arguments. UserError where it is none, or `args` do not fit."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} has no signature that can be read; accepted are: {ACCEPTED}") from error
     by_name = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    form = _form(by_name.keys(), timeout_s)
+    form = next((form for form in _FORMS if form.told_by <= by_name.keys()), None)
     if form is None or any(p.kind is p.POSITIONAL_ONLY for p in parameters.values()):
         raise UserError(f"{path}({', '.join(parameters)}) is not a known form of reward; accepted are: {ACCEPTED}")
-    arguments_for, verdict_of = form
+    ours = form.fills | (FACTS if form.has_facts else set())
+    _check_args(path, args, settable=by_name.keys() - ours, ours=ours, takes_all=takes_all)
     required = {name for name, p in by_name.items() if p.default is p.empty}
-    extra = sorted(required - {"response", "task", "timeout_s"})
-    if verdict_of is _own_verdict and extra:
-        raise UserError(f"{path} wants more than a response and a task: {', '.join(extra)}; accepted are: {ACCEPTED}")
+    extra = sorted(required - ours - args.keys())
+    if extra and not form.has_columns:
+        raise UserError(
+            f"{path} wants more than it is given: {', '.join(extra)}; set them by `args`; accepted are: {ACCEPTED}"
+        )
 
-    def call(response: str, task: Task) -> Any:
-        given = arguments_for(response, task)
+    def arguments_for(attempts: Sequence[Attempt]) -> dict[str, Any]:
+        given = form.arguments(attempts)
+        if form.has_facts:
+            facts = {**told, **_facts(attempts, as_lists=form.is_batched)}
+            given |= {name: fact for name, fact in facts.items() if name in by_name and fact is not None}
+        given |= args
         missing = sorted(required - given.keys())
         if missing:
             raise KeyError(f"the reward wants {missing}, the task has {sorted(given)}")
-        result = function(**(given if takes_all else {k: v for k, v in given.items() if k in by_name}))
-        return _later(result, verdict_of) if inspect.isawaitable(result) else verdict_of(result)
+        return given if takes_all else {name: value for name, value in given.items() if name in by_name}
 
-    return call
-
-
-def _form(
-    names: Set[str], timeout_s: float | None
-) -> tuple[Callable[[str, Task], dict[str, Any]], Callable[[Any], Any]] | None:
-    """How to make the arguments and how to read the verdict, told by the parameters' names."""
-    if {"response", "task"} <= names:
-        return _own_arguments(timeout_s), _own_verdict
-    if {"solution_str", "ground_truth"} <= names:
-        return _verl_arguments, _verl_verdict
-    if {"queries", "prompts"} <= names:
-        return _openrlhf_arguments, _batch_verdict
-    if "completions" in names:
-        return _trl_arguments, _batch_verdict
-    return None
+    return form, arguments_for
 
 
-async def _later(result: Awaitable[Any], verdict_of: Callable[[Any], Any]) -> Any:
-    return verdict_of(await result)
+def _check_args(path: str, args: Mapping[str, Any], *, settable: Set[str], ours: Set[str], takes_all: bool) -> None:
+    for name in args:
+        if name in ours:
+            raise UserError(f"{path}: `args.{name}` is what the function is given of the sample; take it out")
+        if name not in settable and not takes_all:
+            near = difflib.get_close_matches(name, settable, n=1, cutoff=0.5)
+            known = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(sorted(settable)) or 'none to set'}"
+            raise UserError(f"{path} has no parameter `{name}`, which `args` sets; {known}")
 
 
-def _own_arguments(timeout_s: float | None) -> Callable[[str, Task], dict[str, Any]]:
-    extra = {} if timeout_s is None else {"timeout_s": timeout_s}
-    return lambda response, task: {"response": response, "task": task, **extra}
+def _facts(attempts: Sequence[Attempt], *, as_lists: bool) -> dict[str, Any]:
+    """None where one is not known: the function's own default holds."""
+    if not as_lists:
+        return {"num_tokens": attempts[0].num_tokens, "truncated": attempts[0].truncated}
+    counts = [attempt.num_tokens for attempt in attempts]
+    cut = [attempt.truncated for attempt in attempts]
+    return {"num_tokens": None if None in counts else counts, "truncated": None if None in cut else cut}
 
 
-def _trl_arguments(response: str, task: Task) -> dict[str, Any]:
-    """Batch of one. A chat task gives chat completions, as TRL does; each column is a list."""
-    columns = {name: [value] for name, value in _columns(task).items()}
-    if isinstance(task.prompt, str):
-        return {**columns, "prompts": [task.prompt], "completions": [response]}
-    chat = [dict(message) for message in task.prompt]
-    return {**columns, "prompts": [chat], "completions": [[{"role": "assistant", "content": response}]]}
+def _own_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {"response": attempts[0].response, "task": attempts[0].task}
 
 
-def _verl_arguments(response: str, task: Task) -> dict[str, Any]:
+def _own_batch_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {"responses": [a.response for a in attempts], "tasks": [a.task for a in attempts]}
+
+
+def _trl_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Each column is a list, None where a row has no such column. A chat task gives chat completions, as TRL does."""
+    rows = [_columns(attempt.task) for attempt in attempts]
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    prompts: list[Any] = []
+    completions: list[Any] = []
+    for attempt in attempts:
+        if isinstance(attempt.task.prompt, str):
+            prompts.append(attempt.task.prompt)
+            completions.append(attempt.response)
+        else:
+            prompts.append([dict(message) for message in attempt.task.prompt])
+            completions.append([{"role": "assistant", "content": attempt.response}])
+    return {**columns, "prompts": prompts, "completions": completions}
+
+
+def _verl_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    task = attempts[0].task
     return {
         "data_source": task.source,
-        "solution_str": response,
+        "solution_str": attempts[0].response,
         "ground_truth": _answer(task),
         "extra_info": dict(task.columns),
     }
 
 
-def _openrlhf_arguments(response: str, task: Task) -> dict[str, Any]:
+def _openrlhf_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
     """queries hold prompt and response in one text, labels the gold answers."""
-    prompt = task.prompt if isinstance(task.prompt, str) else "\n".join(m["content"] for m in task.prompt)
-    return {"queries": [prompt + response], "prompts": [prompt], "labels": [_answer(task)]}
+    prompts = [
+        a.task.prompt if isinstance(a.task.prompt, str) else "\n".join(m["content"] for m in a.task.prompt)
+        for a in attempts
+    ]
+    queries = [prompt + attempt.response for prompt, attempt in zip(prompts, attempts, strict=True)]
+    return {"queries": queries, "prompts": prompts, "labels": [_answer(attempt.task) for attempt in attempts]}
 
 
 def _columns(task: Task) -> dict[str, Any]:
@@ -175,21 +274,74 @@ def _answer(task: Task) -> str | list[str] | None:
     return list(task.answer) if isinstance(task.answer, tuple) else task.answer
 
 
-def _own_verdict(result: Any) -> Any:
+def _one_verdict(result: Any, num: int) -> Sequence[Any]:
+    assert num == 1, num
+    return [_no_none(result)]
+
+
+def _verl_verdict(result: Any, num: int) -> Sequence[Any]:
+    return _one_verdict(result["score"] if isinstance(result, Mapping) else result, num)
+
+
+def _own_batch_verdicts(result: Any, num: int) -> Sequence[Any]:
+    return [_no_none(verdict) for verdict in _batch_verdicts(result, num)]
+
+
+def _batch_verdicts(result: Any, num: int) -> Sequence[Any]:
+    """One each; None is TRL's way to say that there is none. A bare number serves a batch of one."""
+    result = _plain(result["rewards"] if isinstance(result, Mapping) else result)
+    if num == 1 and (isinstance(result, str) or not isinstance(result, Sequence)):
+        result = [_no_none(result)]
+    if isinstance(result, str) or not isinstance(result, Sequence):
+        raise TypeError(
+            f"the reward gave {repr(result)[:200]} ({type(result).__name__}) for {num} responses, not a list"
+        )
+    if len(result) != num:
+        raise ValueError(f"the reward gave {len(result)} values for {num} responses")
+    return result
+
+
+def _no_none(result: Any) -> Any:
     if result is None:
         raise TypeError("the reward returned None: a missing `return`?")
     return result
 
 
-def _verl_verdict(result: Any) -> Any:
-    return _own_verdict(result["score"] if isinstance(result, Mapping) else result)
-
-
-def _batch_verdict(result: Any) -> Any:
-    """The one verdict of a batch of one; None is TRL's way to say that there is none."""
-    result = _plain(result["rewards"] if isinstance(result, Mapping) else result)
-    if isinstance(result, str) or not isinstance(result, Sequence):
-        return _own_verdict(result)
-    if len(result) != 1:
-        raise ValueError(f"the reward gave {len(result)} values for one completion")
-    return result[0]
+_FORMS = (
+    _Form(
+        told_by={"response", "task"},
+        fills={"response", "task"},
+        arguments=_own_arguments,
+        verdicts=_one_verdict,
+        has_facts=True,
+    ),
+    _Form(
+        told_by={"responses", "tasks"},
+        fills={"responses", "tasks"},
+        arguments=_own_batch_arguments,
+        verdicts=_own_batch_verdicts,
+        is_batched=True,
+        has_facts=True,
+    ),
+    _Form(
+        told_by={"solution_str", "ground_truth"},
+        fills={"data_source", "solution_str", "ground_truth", "extra_info"},
+        arguments=_verl_arguments,
+        verdicts=_verl_verdict,
+    ),
+    _Form(
+        told_by={"queries", "prompts"},
+        fills={"queries", "prompts", "labels"},
+        arguments=_openrlhf_arguments,
+        verdicts=_batch_verdicts,
+        is_batched=True,
+    ),
+    _Form(
+        told_by={"completions"},
+        fills={"prompts", "completions"},
+        arguments=_trl_arguments,
+        verdicts=_batch_verdicts,
+        is_batched=True,
+        has_columns=True,
+    ),
+)

@@ -1,20 +1,28 @@
 """Evaluation: greedy accuracy and, with k samples, avg@k, pass@k and maj@k on held-out tasks.
 
-The answers are judged by the stage's first reward; right means full marks (1.0).
+An answer is judged by the first of the stage's rewards that applies to its task; right means full marks (1.0). A check
+that breaks gives no mark; too many of them stop the run.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from rlreason.algorithms.evaluation import avg_at_k, maj_at_k, pass_at_k
+from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import DataConfig, EvalConfig, EvaluateConfig, RolloutConfig, StageConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer
 from rlreason.data.tasks import load_tasks
+from rlreason.rewards.combine import value_of
 from rlreason.rewards.extract import final_answer
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_context, require_model
-from rlreason.types import Group, PromptTask, UserError
+from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
+from rlreason.types import Group, PromptTask, Score, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import RewardFleet, RolloutFleet
+from rlreason.workers.reward import LoadFailure
 
 
 def run(config: EvaluateConfig, job: Job) -> dict[str, float]:
@@ -32,46 +40,103 @@ def evaluate_model(config: StageConfig, job: Job, model: str, *, dtype: str, ste
         return {}
     sets = eval_sets(config.eval, config.rollout, load_tokenizer(model))
     require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
+    require_reward(config.rewards, list(chain(*sets.values())))
     rewards = RewardFleet(config.rewards, config.reward_workers)
+    check_rewards(rewards, job)
     rollouts = RolloutFleet(model, config.rollout, dtype=dtype, seed=config.seed, rewards=rewards)
     try:
         rollouts.wait_ready()
-        return evaluate(config.eval, rollouts, sets, job, reward=config.rewards[0].name, step=step)
+        return evaluate(config, rollouts, sets, job, step=step)
     finally:
         rollouts.shutdown()
 
 
 def evaluate(
-    config: EvalConfig, rollouts: RolloutFleet, sets: dict[str, list[PromptTask]], job: Job, *, reward: str, step: int
+    config: StageConfig, rollouts: RolloutFleet, sets: dict[str, list[PromptTask]], job: Job, *, step: int
 ) -> dict[str, float]:
-    """Figures by metric key, `eval/<task>/...`; written to the run directory as well."""
+    """Figures by metric key, `eval/<task>/...`; written to the run directory as well. {} without `eval:`."""
+    if config.eval is None:
+        return {}
+    num_samples = config.eval.samples
     figures: dict[str, float] = {}
     for name, prompts in sets.items():
         groups, _ = rollouts.collect(rollouts.submit(prompts, num_samples=1, temperature=0.0))
-        right = [group.scores[0][reward].value >= 1.0 for group in groups]
+        report_rewards(groups, rollouts, config, job, step)
+        right = [is_right(group.scores[0]) for group in groups]
         tokens = [group.samples[0].num_response_tokens for group in groups]
         figures[f"eval/{name}/greedy_accuracy"] = sum(right) / len(right)
         figures[f"eval/{name}/response_tokens_mean"] = sum(tokens) / len(tokens)
         job.log.samples(sample_rows(groups, step, split=f"eval/{name}/greedy"))
-        if config.samples:
-            pending = rollouts.submit(prompts, num_samples=config.samples, temperature=config.temperature)
+        if num_samples:
+            pending = rollouts.submit(prompts, num_samples=num_samples, temperature=config.eval.temperature)
             sampled, _ = rollouts.collect(pending)
-            figures |= {f"eval/{name}/{key}": value for key, value in at_k(sampled, reward, config.samples).items()}
+            report_rewards(sampled, rollouts, config, job, step)
+            figures |= {f"eval/{name}/{key}": value for key, value in at_k(sampled, num_samples).items()}
             job.log.samples(sample_rows(sampled, step, split=f"eval/{name}/sampled"))
     job.log.metrics(step, figures)
     say(f"{job.name} evaluation at step {step}: " + ", ".join(f"{k[5:]} {v:.4g}" for k, v in figures.items()))
     return figures
 
 
-def at_k(groups: list[Group], reward: str, k: int) -> dict[str, float]:
+def report_rewards(groups: list[Group], rollouts: RolloutFleet, config: StageConfig, job: Job, step: int) -> None:
+    """Events for reward workers that were replaced and for checks that broke. RunError where there are too many."""
+    for reason in rollouts.restarts():
+        job.log.event("reward worker replaced", step=step, reason=reason)
+    report_broken_rewards(groups, config, job, step)
+
+
+def report_broken_rewards(groups: list[Group], config: StageConfig, job: Job, step: int) -> None:
+    """An event with the number and the first traceback of checks that broke. RunError where there are too many."""
+    found = broken_rewards(groups, config.rewards)
+    if found is not None:
+        job.log.event("broken reward", step=step, **asdict(found))
+        stop_on_broken_rewards(found, config.reward_workers.max_error_rate)
+
+
+def check_rewards(rewards: RewardFleet, job: Job) -> None:
+    """UserError for a reward that does not load on a worker; its traceback goes to events.jsonl, as do reports such
+    as the sandbox's level."""
+    found = rewards.check()
+    if isinstance(found, LoadFailure):
+        job.log.event("broken reward", detail=found.traceback)
+        raise UserError(found.message)
+    for name, report in found.items():
+        job.log.event("reward ready", reward=name, report=report)
+
+
+def require_reward(rewards: list[RewardConfig], prompts: list[PromptTask]) -> None:
+    """Raises UserError where a task has no reward."""
+    for source in sorted({prompt.task.source for prompt in prompts}):
+        if not any(reward.applies_to(source) for reward in rewards):
+            raise UserError(f"rewards: none is for the tasks of source `{source}`; add it to the `sources` of one")
+
+
+def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> None:
+    """Raises UserError where a reward is for a source that no task has."""
+    known = {prompt.task.source for prompt in prompts}
+    for reward in rewards:
+        unknown = sorted(set(reward.sources) - known)
+        if unknown:
+            raise UserError(
+                f"rewards: `{reward.name}` is for source `{unknown[0]}`, which no task has; "
+                f"there are {', '.join(sorted(known))}"
+            )
+
+
+def at_k(groups: list[Group], k: int) -> dict[str, float]:
     totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
     for group in groups:
-        correct_K = [scores[reward].value >= 1.0 for scores in group.scores]
+        correct_K = [is_right(scores) for scores in group.scores]
         answer_K = [final_answer(sample.response) for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
     return {key: total / len(groups) for key, total in totals.items()}
+
+
+def is_right(scores: Mapping[str, Score]) -> bool:
+    """Verdicts stand in the order of the rewards, and only of those that apply."""
+    return value_of(next(iter(scores.values()))) >= 1.0
 
 
 def eval_sets(config: EvalConfig, rollout: RolloutConfig, tokenizer: Any) -> dict[str, list[PromptTask]]:

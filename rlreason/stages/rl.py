@@ -12,21 +12,24 @@ import statistics
 import time
 from collections import deque
 from dataclasses import replace
+from itertools import chain
 
 from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.order import rows_between
 from rlreason.stages.console import Progress
-from rlreason.stages.evaluate import eval_sets, evaluate, prompt_tasks, sample_rows
-from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.stages.rl_batch import (
-    first_broken,
-    num_tokens,
-    rollout_metrics,
-    stop_on_broken_rewards,
-    total_rewards,
-    train_sequences,
+from rlreason.stages.evaluate import (
+    check_rewards,
+    eval_sets,
+    evaluate,
+    prompt_tasks,
+    report_rewards,
+    require_reward,
+    require_tasks,
+    sample_rows,
 )
+from rlreason.stages.job import Checkpointer, Job, require_model, save_final
+from rlreason.stages.rl_batch import num_tokens, rollout_metrics, total_rewards, train_sequences
 from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet, Pending, RewardFleet, RolloutFleet
@@ -42,10 +45,13 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     tokenizer = load_tokenizer(job.model)
     prompts = prompt_tasks(config.tasks, config.rollout, tokenizer)
     sets = eval_sets(config.eval, config.rollout, tokenizer) if config.eval else {}
+    everything = [*prompts, *chain(*sets.values())]
+    require_reward(config.rewards, everything)
+    require_tasks(config.rewards, everything)
     fleet = {"rollout": config.rollout, "learner": config.learner, "reward_workers": config.reward_workers}
     require_resources(fleet)
     rewards = RewardFleet(config.rewards, config.reward_workers)
-    rewards.check()
+    check_rewards(rewards, job)
     rollouts = RolloutFleet(job.model, config.rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
     num_updates = config.steps * config.algorithm.minibatches
     learners = LearnerFleet(
@@ -82,7 +88,7 @@ def train(
     step = submitted = checkpointer.resume()["step"]
     sync(config, learners, rollouts, prompts, version=step)
     if step == 0:
-        evaluate_now(config, job, rollouts, sets, step)
+        evaluate(config, rollouts, sets, job, step=step)
     in_flight: deque[Pending] = deque()
     try:
         with Progress(job.name, total=config.steps, done=step) as bar:
@@ -93,25 +99,24 @@ def train(
                     )
                     submitted += 1
                 groups, metrics = rollouts.collect(in_flight.popleft())
-                rewards = total_rewards(groups, {r.name: r.weight for r in config.rewards})
-                if broken := first_broken(groups):
-                    job.log.event("broken reward", step=step + 1, **broken)
-                stop_on_broken_rewards(groups, config.reward_workers.max_error_rate)
-                metrics |= rollout_metrics(groups, rewards, version=step)
+                report_rewards(groups, rollouts, config, job, step + 1)
+                rewards = total_rewards(groups, config.rewards, config.combine)
+                metrics |= rollout_metrics(groups, rewards, config.rewards, version=step)
                 with job.interrupts.shield():
                     metrics |= update(config, learners, groups, rewards, step)
                     step += 1
+                    if "policy/loss" not in metrics:
+                        job.log.event("no update", step=step, reason="every sample was left out, as on_status says")
                     metrics |= sync(config, learners, rollouts, prompts, version=step)
                     metrics["throughput/rollout_tokens_per_s"] = num_tokens(groups) / metrics["time/rollout_s"]
-                    metrics["throughput/train_tokens_per_s"] = num_tokens(groups) / metrics["time/update_s"]
                     job.log.metrics(step, {"policy_version": step, **metrics})
                     job.log.samples(sample_rows(groups, step, split="train", rewards=rewards))
                     if checkpointer.is_due(step) or step == config.steps:
                         checkpointer.save({"step": step})
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
                 if config.eval and config.eval.every and step % config.eval.every == 0 and step < config.steps:
-                    evaluate_now(config, job, rollouts, sets, step)
-        return evaluate_now(config, job, rollouts, sets, step)
+                    evaluate(config, rollouts, sets, job, step=step)
+        return evaluate(config, rollouts, sets, job, step=step)
     except KeyboardInterrupt:
         checkpointer.save({"step": step})
         raise
@@ -136,9 +141,13 @@ def batch_of(config: RLConfig, prompts: list[PromptTask], step: int) -> list[Pro
 def update(
     config: RLConfig, learners: LearnerFleet, groups: list[Group], rewards: list[list[float]], step: int
 ) -> dict[str, float]:
-    """The optimizer steps of one batch; metrics are the mean over them."""
+    """The optimizer steps of one batch; metrics are the mean over them. None where every sample was left out."""
     start_s = time.monotonic()
-    sequences = train_sequences(groups, rewards, config.algorithm, seed=config.seed + step)
+    sequences = train_sequences(
+        groups, rewards, config.rewards, config.combine, config.algorithm, seed=config.seed + step
+    )
+    if not sequences:
+        return {"time/update_s": 0.0}
     count = config.algorithm.minibatches
     loss = LossSpec(
         name="policy_gradient",
@@ -156,7 +165,9 @@ def update(
     metrics = {key: statistics.fmean(part[key] for part in parts) for key in parts[0]}
     # Only before the first optimizer step do learner and engine hold the same weights.
     first = {key: parts[0][key] for key in ("mismatch/logprob_gap_mean", "mismatch/kl")}
-    return metrics | first | {"time/update_s": time.monotonic() - start_s}
+    took_s = time.monotonic() - start_s
+    num_trained = sum(sequence.num_trained_tokens for sequence in sequences)
+    return metrics | first | {"time/update_s": took_s, "throughput/train_tokens_per_s": num_trained / took_s}
 
 
 def sync(
@@ -184,11 +195,3 @@ def probe_gap(learners: LearnerFleet, rollouts: RolloutFleet, tokens: tuple[int,
         for theirs in rollouts.prompt_logprobs(tokens)
     ]
     return max(gaps)
-
-
-def evaluate_now(
-    config: RLConfig, job: Job, rollouts: RolloutFleet, sets: dict[str, list[PromptTask]], step: int
-) -> dict[str, float]:
-    if config.eval is None:
-        return {}
-    return evaluate(config.eval, rollouts, sets, job, reward=config.rewards[0].name, step=step)

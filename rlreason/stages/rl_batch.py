@@ -6,36 +6,58 @@ Notation: G = samples of a group.
 import random
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
 from math import nan
 
-from rlreason.algorithms.advantages import group_relative
+from rlreason.algorithms.advantages import gdpo, group_relative
+from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.config.schema import AlgorithmConfig
-from rlreason.types import FAILED_STATUSES, Group, RunError, Score, TrainSequence
+from rlreason.rewards.combine import actions, broken, combine, is_left_out, value_of
+from rlreason.types import Group, RunError, ScoreStatus, TrainSequence
 
 
-def total_rewards(groups: list[Group], weights: dict[str, float]) -> list[list[float]]:
-    """Weighted sum of each sample's scores."""
-    return [
-        [sum(weights[name] * score.value for name, score in scores.items()) for scores in group.scores]
-        for group in groups
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRewards:
+    """Checks of one batch that did not work, with the first of them."""
+
+    num_samples: int
+    num_broken: int
+    reward: str
+    status: ScoreStatus
+    detail: str
+    """The whole traceback, where there is one."""
+
+
+def total_rewards(groups: list[Group], rewards: list[RewardConfig], rule: CombineConfig) -> list[list[float]]:
+    """One number for each sample."""
+    return [[combine(scores, rewards, rule) for scores in group.scores] for group in groups]
 
 
 def train_sequences(
-    groups: list[Group], rewards: list[list[float]], algorithm: AlgorithmConfig, seed: int
+    groups: list[Group],
+    totals: list[list[float]],
+    rewards: list[RewardConfig],
+    rule: CombineConfig,
+    algorithm: AlgorithmConfig,
+    seed: int,
 ) -> list[TrainSequence]:
-    """Samples with their advantages, shuffled. A sample whose check broke is left out of its group."""
+    """Samples with their advantages, shuffled. A sample whose check did not work is left out as `on_status` says."""
     rng = random.Random(seed)
-    kept = [working(group) for group in groups]
-    kept_rewards = [[reward_G[i] for i in places] for places, reward_G in zip(kept, rewards, strict=True)]
-    if algorithm.shuffle_rewards:
-        kept_rewards = shuffled(kept_rewards, rng)
-    sequences = []
-    for group, places, reward_G in zip(groups, kept, kept_rewards, strict=True):
-        advantage_G = reward_G
+    kept = [kept_places(group, rewards) for group in groups]
+    if rule.mode == "gdpo":
+        values = [
+            {name: [value_of(group.scores[i][name]) for i in places] for name in group.scores[0]}
+            for group, places in zip(groups, kept, strict=True)
+        ]
+        advantages = gdpo(values, {reward.name: reward.weight for reward in rewards})
+    else:
+        advantages = [[total_G[i] for i in places] for places, total_G in zip(kept, totals, strict=True)]
+        if algorithm.shuffle_rewards:
+            advantages = shuffled(advantages, rng)
         if algorithm.baseline == "group_mean":
-            advantage_G = group_relative(reward_G, normalize_std=algorithm.normalize_std)
+            advantages = [group_relative(total_G, normalize_std=algorithm.normalize_std) for total_G in advantages]
+    sequences = []
+    for group, places, advantage_G in zip(groups, kept, advantages, strict=True):
         for i, advantage in zip(places, advantage_G, strict=True):
             sample = group.samples[i]
             sequences.append(
@@ -45,9 +67,11 @@ def train_sequences(
     return sequences
 
 
-def working(group: Group) -> list[int]:
-    """Places of the samples whose checks all worked."""
-    return [i for i, scores in enumerate(group.scores) if not is_broken(scores)]
+def kept_places(group: Group, rewards: list[RewardConfig]) -> list[int]:
+    """Places of the samples that are trained on; none where one of them drops the group."""
+    if any("drop_group" in actions(scores, rewards).values() for scores in group.scores):
+        return []
+    return [i for i, scores in enumerate(group.scores) if not is_left_out(scores, rewards)]
 
 
 def shuffled(rewards: list[list[float]], rng: random.Random) -> list[list[float]]:
@@ -57,30 +81,31 @@ def shuffled(rewards: list[list[float]], rng: random.Random) -> list[list[float]
     return [[deck.pop() for _ in reward_G] for reward_G in rewards]
 
 
-def is_broken(scores: Mapping[str, Score]) -> bool:
-    return any(score.status in FAILED_STATUSES for score in scores.values())
-
-
-def first_broken(groups: list[Group]) -> dict[str, str] | None:
-    """The first check that did not work: reward, status, detail (its traceback)."""
-    for group in groups:
-        for scores in group.scores:
-            for name, score in scores.items():
-                if score.status in FAILED_STATUSES:
-                    return {"reward": name, "status": score.status, "detail": score.detail}
-    return None
-
-
-def stop_on_broken_rewards(groups: list[Group], max_error_rate: float) -> None:
-    """Raises RunError with the first broken verdict where too many checks broke to learn from the others."""
+def broken_rewards(groups: list[Group], rewards: list[RewardConfig]) -> BrokenRewards | None:
+    """How many samples have a checker that broke, and the first of them; None where all worked."""
     verdicts = [scores for group in groups for scores in group.scores]
-    share = sum(map(is_broken, verdicts)) / len(verdicts)
-    broken = first_broken(groups)
-    if broken is not None and share > max_error_rate:
-        lines = broken["detail"].strip().splitlines() or [broken["status"]]
+    found = [(scores, names[0]) for scores in verdicts if (names := broken(scores, rewards))]
+    if not found:
+        return None
+    scores, name = found[0]
+    return BrokenRewards(
+        num_samples=len(verdicts),
+        num_broken=len(found),
+        reward=name,
+        status=scores[name].status,
+        detail=scores[name].detail,
+    )
+
+
+def stop_on_broken_rewards(found: BrokenRewards, max_error_rate: float) -> None:
+    """Raises RunError with the first broken verdict where too many checks broke to learn from the others."""
+    share = found.num_broken / found.num_samples
+    if share > max_error_rate:
+        lines = found.detail.strip().splitlines() or [found.status]
         raise RunError(
-            f"reward `{broken['reward']}` broke on {share:.0%} of the samples ({broken['status']}): {lines[-1]}; "
-            f"mend it and add --resume, or raise reward_workers.max_error_rate above {max_error_rate:g}"
+            f"reward `{found.reward}` broke on {share:.0%} of the samples ({found.status}): {lines[-1]}; events.jsonl "
+            "has the whole traceback; mend it and add --resume, or raise reward_workers.max_error_rate above "
+            f"{max_error_rate:g}"
         )
 
 
@@ -88,19 +113,31 @@ def num_tokens(groups: list[Group]) -> int:
     return sum(sample.num_response_tokens for group in groups for sample in group.samples)
 
 
-def rollout_metrics(groups: list[Group], rewards: list[list[float]], version: int) -> dict[str, float]:
+def rollout_metrics(
+    groups: list[Group], totals: list[list[float]], rewards: list[RewardConfig], version: int
+) -> dict[str, float]:
     samples = [sample for group in groups for sample in group.samples]
     scores = [found for group in groups for found in group.scores]
-    # A broken check says nothing about the answer: it counts in error_rate and verdict/, not in the means.
-    flat = [reward_G[i] for group, reward_G in zip(groups, rewards, strict=True) for i in working(group)]
-    values = {name: [s[name].value for s in scores if s[name].status not in FAILED_STATUSES] for name in scores[0]}
+    # A check that broke says nothing about the answer: it counts in error_rate and verdict/, not in the means.
+    flat = [
+        total
+        for group, total_G in zip(groups, totals, strict=True)
+        for found, total in zip(group.scores, total_G, strict=True)
+        if not is_left_out(found, rewards)
+    ]
     staleness = [version - sample.policy_version for sample in samples]
     statuses = Counter(score.status for found in scores for score in found.values())
+    num_broken = sum(bool(broken(found, rewards)) for found in scores)
+    means = {}
+    for reward in rewards:
+        judged = [found[reward.name] for found in scores if reward.name in found]
+        values = [value_of(score) for score in judged if reward.action(score.status) in (None, "zero")]
+        means[f"reward/{reward.name}/mean"] = statistics.fmean(values) if values else nan
     return {
         "reward/mean": statistics.fmean(flat) if flat else nan,
         "reward/std": statistics.pstdev(flat) if flat else nan,
-        **{f"reward/{name}/mean": statistics.fmean(found) if found else nan for name, found in values.items()},
-        "reward/error_rate": sum(map(is_broken, scores)) / len(scores),
+        **means,
+        "reward/error_rate": num_broken / len(scores),
         **{f"verdict/{status}": float(count) for status, count in statuses.items()},
         "response/tokens_mean": num_tokens(groups) / len(samples),
         "response/truncated_rate": sum(sample.finish_reason == "length" for sample in samples) / len(samples),

@@ -5,6 +5,7 @@ Does not: restart a dead rollout or learner worker (the run ends with one line a
 """
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
+from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.data.batch import plan_micro_batches
 from rlreason.types import Group, LossSpec, PromptTask, TrainSequence, UpdateStats
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.learner import LearnerWorker
-from rlreason.workers.reward import RewardWorker
+from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
 from rlreason.workers.rollout import RolloutWorker
 
 CHUNKS_PER_WORKER = 32
@@ -31,26 +32,8 @@ class Pending:
     prompts: list[PromptTask]
     sampled: list[Any]
     """Object references of lists of groups of samples."""
-    scored: list[Any]
+    scored: "list[Future[ScoredChunk]]"
     started_s: float
-
-
-class RewardFleet:
-    """Reward workers. Ray restarts one that dies and repeats its calls: scoring has no state."""
-
-    def __init__(self, rewards: list[RewardConfig], config: RewardWorkerConfig) -> None:
-        actor = ray.remote(RewardWorker).options(max_restarts=-1, max_task_retries=2, **worker_options(config))
-        self.workers = [actor.remote(rewards) for _ in range(config.workers)]
-        self._next = 0
-
-    def check(self) -> None:
-        get([worker.check.remote() for worker in self.workers])
-
-    def submit(self, prompts: list[PromptTask], sampled: Any) -> Any:
-        """Scores of the groups in `sampled`, as soon as they are there."""
-        self._next += 1
-        worker = self.workers[self._next % len(self.workers)]
-        return worker.score.remote([prompt.task for prompt in prompts], sampled)
 
 
 class RolloutFleet:
@@ -79,15 +62,24 @@ class RolloutFleet:
 
     def collect(self, pending: Pending) -> tuple[list[Group], dict[str, float]]:
         """The groups in the order of their prompts, and how long each phase took."""
-        samples = [group for chunk in get(pending.sampled) for group in chunk]
-        sampled_s = time.monotonic()
-        scores = [group for chunk in get(pending.scored) for group in chunk]
-        scored_s = time.monotonic()
+        try:
+            chunks = [future.result() for future in pending.scored]
+        except ray.exceptions.RayError:
+            get(pending.sampled)  # If a rollout worker failed, this says so in one line.
+            raise
+        sampled_s = max(chunk.sampled_s for chunk in chunks)
+        scored_s = max(chunk.scored_s for chunk in chunks)
+        samples = [group for chunk in chunks for group in chunk.samples]
+        scores = [group for chunk in chunks for group in chunk.scores]
         groups = [
             Group(task=prompt.task, samples=tuple(group), scores=tuple(verdicts))
             for prompt, group, verdicts in zip(pending.prompts, samples, scores, strict=True)
         ]
         return groups, {"time/rollout_s": sampled_s - pending.started_s, "time/reward_s": scored_s - sampled_s}
+
+    def restarts(self) -> list[str]:
+        """Why reward workers were replaced since the last call."""
+        return self._rewards.restarts()
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""
@@ -96,8 +88,9 @@ class RolloutFleet:
     def shutdown(self, timeout_s: float = 3.0) -> None:
         """Ends vLLM's processes and the reward workers; what does not answer in time is killed with its worker."""
         ray.wait([w.shutdown.remote() for w in self.workers], num_returns=len(self.workers), timeout=timeout_s)
-        for worker in [*self.workers, *self._rewards.workers]:
+        for worker in self.workers:
             ray.kill(worker)
+        self._rewards.shutdown()
 
 
 class LearnerFleet:

@@ -1,24 +1,49 @@
 """The reward worker: reward functions in a Ray process, each call with a deadline."""
 
-from rlreason.config.schema import RewardConfig
-from rlreason.types import Sample, Score, Task
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlreason.config.rewards import RewardConfig
+from rlreason.rewards.load import Attempt
+from rlreason.types import Score, UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFailure:
+    """A reward that cannot be loaded."""
+
+    message: str
+    """One line for the user."""
+    traceback: str
 
 
 class RewardWorker:
-    """Ray actor. Stateless, so that Ray may restart it and repeat a call."""
+    """Ray actor. Stateless, so that a call may be repeated on another one."""
 
     def __init__(self, rewards: list[RewardConfig]) -> None:
-        from rlreason.rewards.combine import RewardSet, RewardSpec
+        from rlreason.rewards.reward_set import RewardSet
 
-        specs = [RewardSpec(name=r.name, path=r.path, weight=r.weight, timeout_s=r.timeout_s) for r in rewards]
-        self._rewards = RewardSet(specs)
+        self._rewards = RewardSet(rewards)
 
-    def check(self) -> None:
-        """Raises UserError where a function cannot be loaded."""
-        self._rewards.check()
+    def check(self) -> dict[str, str] | LoadFailure:
+        """Loads every function. What rewards say of themselves, by name; or the first that does not load."""
+        try:
+            return self._rewards.check()
+        except UserError as error:
+            return LoadFailure(message=str(error), traceback="\n".join(error.__notes__) or str(error))
 
-    def score(self, tasks: list[Task], groups: list[list[Sample]]) -> list[list[dict[str, Score]]]:
-        return [
-            [self._rewards.score(sample.response, task) for sample in group]
-            for task, group in zip(tasks, groups, strict=True)
-        ]
+    def score(self, attempts: list[Attempt]) -> tuple[list[dict[str, Score]], int]:
+        """Verdicts of each attempt, and the bytes that this process and its children take now."""
+        return self._rewards.score_many(attempts), resident_bytes(os.getpid())
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and all its descendants; pages that they share count once for each."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        pages = int((folder / "statm").read_text().split()[1])
+        children = [int(one) for task in (folder / "task").iterdir() for one in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it ended in the meantime
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident_bytes, children))

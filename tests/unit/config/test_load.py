@@ -24,6 +24,9 @@ RL: dict[str, Any] = {
     "rewards": [{"name": "math", "path": "rlreason.rewards.math:reward"}],
 }
 
+SHIPPED = {"name": "math", "path": "rlreason.rewards.math:reward"}
+TWO = [{"name": "a", "path": "m:f"}, {"name": "b", "path": "m:f"}]
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -105,6 +108,22 @@ def test_a_dump_holds_every_default_and_loads_to_the_same(file: Path, tmp_path: 
         ({"rollout": {"max_context_tokens": 64, "max_response_tokens": 64}}, "must be smaller"),
         ({"rewards": [{"name": "a", "path": "m:f"}, {"name": "a", "path": "m:g"}]}, "same name"),
         ({"rewards": []}, "needs at least one"),
+        ({"rewards": [SHIPPED | {"env": ["A_KEY"]}]}, "rewards.0: env has no effect on rlreason.rewards.math:reward"),
+        ({"rewards": [SHIPPED | {"memory_gib": 1}]}, "rewards.0: memory_gib has no effect on rlreason.rewards"),
+        ({"rewards": [SHIPPED | {"on_status": {"timeout": "skip"}}]}, "rewards.0.on_status.timeout: "),
+        ({"rewards": [SHIPPED | {"on_status": {"wrong": "mask"}}]}, "unknown key `rewards.0.on_status.wrong`"),
+        ({"reward_workers": {"gpus": 1}}, "reward_workers.gpus: "),
+        ({"combine": {"mode": "max"}}, "combine.mode: "),
+        ({"combine": {"mode": "gate"}}, "combine: `gate` names the deciding reward"),
+        ({"combine": {"gate": "math"}}, "combine: `gate` names the deciding reward"),
+        ({"rewards": TWO, "combine": {"mode": "gate", "gate": "mth"}}, "no reward is called `mth`; there are a, b"),
+        ({"combine": {"mode": "gate", "gate": "math"}}, "combine.mode: gate has no effect"),
+        ({"rewards": TWO, "combine": {"mode": "gate", "gate": ["a", "b"]}}, "combine.mode: gate has no effect"),
+        ({"combine": {"mode": "min"}}, "combine.mode: min has no effect"),
+        ({"rewards": [*TWO, TWO[0] | {"name": "c", "weight": 2}], "combine": {"mode": "min"}}, "the weight of `c`"),
+        ({"combine": {"mode": "gdpo"}, "algorithm": {"normalize_std": True}}, "algorithm.normalize_std: true does not"),
+        ({"combine": {"mode": "gdpo"}, "algorithm": {"baseline": "none"}}, "algorithm.baseline: none does not"),
+        ({"combine": {"mode": "gdpo"}, "algorithm": {"shuffle_rewards": True}}, "algorithm.shuffle_rewards: true"),
         ({"rewards": [], "eval": {"tasks": {"a": {"path": "x"}}}}, "needs at least one entry in `rewards`"),
         ({"stage": "reinforce"}, "`stage: reinforce` is not one of pretrain, sft, rl, evaluate"),
         ({"stage": "evalute"}, "did you mean `evaluate`?"),
@@ -123,6 +142,22 @@ def test_an_evaluation_without_rewards_or_tasks_is_refused(tmp_path: Path) -> No
     assert "needs at least one entry in `rewards`" in refusal(path)
     path.write_text(yaml.safe_dump(body))
     assert "`eval.tasks`" in refusal(path)
+
+
+def test_rewards_and_their_combination_are_read_and_survive_a_dump(tmp_path: Path) -> None:
+    rewards = [
+        {"name": "math", "path": "rlreason.rewards.math:reward", "sources": ["gsm8k"], "args": {"strict": True}},
+        {"name": "mine", "path": "a.py:f", "memory_gib": 0.5, "env": ["A_KEY"], "on_status": {"timeout": "zero"}},
+    ]
+    path = write(tmp_path / "a.yaml", rewards=rewards, combine={"mode": "gate", "gate": "math"})
+    config = load_stage(path)
+    assert isinstance(config, RLConfig) and config.combine.gate == ["math"]
+    math, mine = config.rewards
+    assert math.args == {"strict": True} and math.applies_to("gsm8k") and not math.applies_to("code")
+    assert mine.applies_to("code") and mine.action("timeout") == "zero" and mine.action("ok") is None
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(config))
+    assert load_stage(again) == config
 
 
 def test_group_size_one_is_right_without_a_baseline(tmp_path: Path) -> None:

@@ -1,109 +1,81 @@
-"""Several rewards on one response: children, deadlines, weights."""
-
-import time
-from pathlib import Path
+"""Verdicts on one response become one number; numbers by hand."""
 
 import pytest
 
-from rlreason.rewards.combine import RewardSet, RewardSpec, combine
-from rlreason.types import Score, Task, UserError
+from rlreason.config.rewards import CombineConfig, RewardConfig
+from rlreason.rewards.combine import actions, broken, combine, is_left_out
+from rlreason.types import Score, ScoreStatus
 
-TASK = Task(id="t", prompt="3+4=", answer="7", columns={"level": 1})
-FUNCTIONS = """
-import os, time
-
-def short(response, task):
-    return float(len(response) < 20)
-
-def hang(response, task):
-    time.sleep(60)
-
-def crash(response, task):
-    os._exit(1)
-
-def throws(response, task):
-    raise RuntimeError("no good")
-
-def forges(response, task):
-    return float("nan")
-"""
+MATH = RewardConfig(name="math", path="rlreason.rewards.math:reward", weight=0.5)
+FORM = RewardConfig(name="form", path="mine.py:form", weight=0.25)
+MINE = RewardConfig(
+    name="mine",
+    path="mine.py:f",
+    on_status={"timeout": "drop_group", "verifier_error": "zero", "sandbox_error": "mask"},  # type: ignore[arg-type]
+)
+SUM = CombineConfig()
+GATE = CombineConfig(mode="gate", gate="math")  # type: ignore[arg-type]
 
 
-def spec(name: str, path: str, weight: float = 1.0, timeout_s: float = 5.0) -> RewardSpec:
-    return RewardSpec(name=name, path=path, weight=weight, timeout_s=timeout_s)
+def scores(status: ScoreStatus = "ok", **values: float) -> dict[str, Score]:
+    return {name: Score(value=value, status=status) for name, value in values.items()}
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(FUNCTIONS)
-    return path
+def test_sum_is_weighted() -> None:
+    assert combine(scores(math=1.0, form=-2.0), [MATH, FORM], SUM) == 0.0
+    assert combine(scores(form=1.0), [MATH, FORM], SUM) == 0.25
+    with pytest.raises(KeyError):
+        combine(scores(other=1.0), [MATH, FORM], SUM)
 
 
-def test_scores_and_weighted_sum(file: Path) -> None:
-    rewards = RewardSet([spec("math", "rlreason.rewards.math:reward"), spec("short", f"{file}:short", weight=0.25)])
-    rewards.check()
-    scores = rewards.score(r"\boxed{7}", TASK)
-    assert {name: score.status for name, score in scores.items()} == {"math": "ok", "short": "ok"}
-    assert combine(scores, rewards.weights) == 1.25
-    assert combine(rewards.score("no", TASK), rewards.weights) == 0.25
-    rewards.close()
+def test_min_is_the_smallest_value() -> None:
+    rule = CombineConfig(mode="min")
+    assert combine(scores(a=1.0, b=0.25), [MATH, FORM], rule) == 0.25
+    assert combine(scores(a=-1.0, b=0.25), [MATH, FORM], rule) == -1.0
 
 
-def test_what_breaks_is_typed_and_hurts_no_other(file: Path) -> None:
-    names = ("short", "hang", "crash", "throws", "forges")
-    rewards = RewardSet([spec(name, f"{file}:{name}", timeout_s=0.5) for name in names])
-    rewards.check()
-    for _ in range(2):
-        scores = rewards.score("7", TASK)
-        assert [scores[name].status for name in names] == [
-            "ok", "timeout", "verifier_error", "verifier_error", "verifier_error",
-        ]  # fmt: skip
-    assert "no good" in scores["throws"].detail
-    assert "exit code 1" in scores["crash"].detail
-    assert combine(scores, rewards.weights) == 1.0
-    rewards.close()
+def test_a_format_reward_counts_only_behind_an_open_gate() -> None:
+    assert combine(scores(math=1.0, form=1.0), [MATH, FORM], GATE) == 0.75
+    assert combine(scores(math=0.0, form=1.0), [MATH, FORM], GATE) == 0.0
+    assert combine(scores(math=0.0, form=-1.0), [MATH, FORM], GATE) == 0.0
+    assert combine(scores(math=-1.0, form=1.0), [MATH, FORM], GATE) == -0.5
+
+
+def test_where_the_gate_does_not_apply_nothing_is_gated_and_several_must_all_be_open() -> None:
+    assert combine(scores(form=1.0), [MATH, FORM], GATE) == 0.25
+    two = CombineConfig(mode="gate", gate=["math", "mine"])
+    assert combine(scores(math=1.0, form=1.0), [MATH, FORM, MINE], two) == 0.75
+    assert combine(scores(mine=1.0, form=1.0), [MATH, FORM, MINE], two) == 1.25
+    assert combine(scores(math=1.0, mine=0.0, form=1.0), [MATH, FORM, MINE], two) == 0.5
+
+
+def test_a_check_that_did_not_work_is_worth_nothing_whatever_it_says() -> None:
+    assert combine(scores("timeout", math=1.0), [MATH], SUM) == 0.0
+    assert combine({**scores("sandbox_error", math=1.0), **scores(form=1.0)}, [MATH, FORM], GATE) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("reward", "status", "action"),
     [
-        ("import time; time.sleep(60)", "did not finish loading within 0.5 s"),
-        ("import os; os._exit(9)", "ended its process while it was loaded (exit code 9)"),
-        ("import nowhere_to_be_found", "mine.py:1: ModuleNotFoundError"),
-        ("def g(response, task): return 1", "did you mean g?"),
+        (MATH, "timeout", "zero"),  # shipped: the response was too expensive
+        (FORM, "timeout", "mask"),  # a user's: the checker hung
+        (FORM, "verifier_error", "mask"),
+        (FORM, "sandbox_error", "retry"),
+        (MINE, "timeout", "drop_group"),
+        (MINE, "verifier_error", "zero"),
+        (MINE, "sandbox_error", "mask"),
     ],
 )
-def test_check_finds_a_bad_file_early(tmp_path: Path, text: str, expected: str) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(text)
-    rewards = RewardSet([spec("mine", f"{path}:f")], load_timeout_s=0.5)
-    began = time.monotonic()
-    with pytest.raises(UserError) as caught:
-        rewards.check()
-    assert time.monotonic() - began < 3.0
-    assert expected in str(caught.value) and "\n" not in str(caught.value) and "'mine'" in str(caught.value)
-    assert rewards.score("7", TASK)["mine"].status == "verifier_error"
-    rewards.close()
+def test_each_status_has_its_action(reward: RewardConfig, status: ScoreStatus, action: str) -> None:
+    found = scores(status, **{reward.name: 0.0})
+    assert actions(found, [MATH, FORM, MINE]) == {reward.name: action}
+    assert is_left_out(found, [MATH, FORM, MINE]) == (action != "zero")
+    # A timeout that counts as zero is the policy's own fault; a checker that raises is broken even then.
+    assert broken(found, [MATH, FORM, MINE]) == ([] if (status, action) == ("timeout", "zero") else [reward.name])
 
 
-def test_slow_imports_are_not_charged_to_the_first_response(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text("import time; time.sleep(0.6)\ndef f(response, task): return 1.0")
-    rewards = RewardSet([spec("mine", f"{path}:f", timeout_s=0.3)])
-    assert rewards.score("7", TASK)["mine"].status == "ok"
-    rewards.close()
-
-
-def test_specs_are_checked() -> None:
-    with pytest.raises(UserError, match="two rewards are called 'a'"):
-        RewardSet([spec("a", "x:y"), spec("a", "x:z")])
-    with pytest.raises(UserError, match="timeout_s"):
-        spec("a", "x:y", timeout_s=0.0)
-
-
-def test_combine_by_hand() -> None:
-    scores = {"a": Score(value=1.0, status="ok"), "b": Score(value=-2.0, status="wrong")}
-    assert combine(scores, {"a": 0.5, "b": 0.25}) == 0.0
-    with pytest.raises(KeyError):
-        combine(scores, {"a": 1.0})
+@pytest.mark.parametrize("status", ["ok", "wrong", "unparseable"])
+def test_a_checker_that_worked_costs_nothing(status: ScoreStatus) -> None:
+    found = scores(status, math=0.0, form=0.0)
+    assert actions(found, [MATH, FORM]) == {} and broken(found, [MATH, FORM]) == []
+    assert not is_left_out(found, [MATH, FORM])

@@ -1,11 +1,12 @@
-"""The four forms of reward function, and what a user is told when a file is wrong."""
+"""The forms of reward function, one response or many, and what a user is told when a file is wrong."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
 
-from rlreason.rewards.load import load_reward, to_score
+from rlreason.rewards.load import Attempt, load_reward, to_score
 from rlreason.types import Score, Task, UserError
 
 TASK = Task(id="t1", prompt="3+4=", answer="7", source="sums", columns={"level": 2})
@@ -19,7 +20,21 @@ def write(tmp_path: Path, text: str) -> str:
 
 
 def score(tmp_path: Path, text: str, response: str = "7", task: Task = TASK) -> Score:
-    return load_reward(write(tmp_path, text))(response, task)
+    (found,) = load_reward(write(tmp_path, text)).score([Attempt(response=response, task=task)])
+    return found
+
+
+def attempts(*responses: str) -> list[Attempt]:
+    """Of tasks whose answers are 0, 1, 2, ... with as many tokens."""
+    return [
+        Attempt(
+            response=response,
+            task=Task(id=str(i), prompt=f"{i}?", answer=str(i), columns={"row": i}),
+            num_tokens=i,
+            truncated=i == 0,
+        )
+        for i, response in enumerate(responses)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +47,9 @@ def score(tmp_path: Path, text: str, response: str = "7", task: Task = TASK) -> 
         "class F:\n  def __call__(self, response, task): return 1\nf = F()",
         "def f(prompts, completions, answer, **kw): return [float(c == a) for c, a in zip(completions, answer)]",
         "def f(completions, level, **kw): return [1.0 if level == [2] else 0.0]",
+        "def f(responses, tasks): return [r == t.answer for r, t in zip(responses, tasks)]",
+        "async def f(tasks, responses): return [1.0]",
+        "async def g(response): return 1.0\ndef f(response, task): return g(response)",
         "async def f(prompts, completions, **columns): return [float(prompts == ['3+4='])]",
         "def f(data_source, solution_str, ground_truth, extra_info=None):\n"
         "  return data_source == 'sums' and solution_str == ground_truth and extra_info == {'level': 2}",
@@ -93,9 +111,108 @@ def test_own_scores_are_checked_too() -> None:
     assert to_score(10**400).status == "verifier_error"
 
 
-def test_timeout_is_handed_on(tmp_path: Path) -> None:
-    path = write(tmp_path, "def f(response, task, *, timeout_s): return timeout_s")
-    assert load_reward(path, timeout_s=2.5)("7", TASK).value == 2.5
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from rlreason.types import Score\n"
+        "def f(responses, tasks):\n"
+        "  assert len(responses) == len(tasks) == 3\n"
+        "  return [Score(value=float(r == t.answer), status='ok') for r, t in zip(responses, tasks)]",
+        "def f(prompts, completions, row, answer):\n"
+        "  assert row == [0, 1, 2] and prompts == ['0?', '1?', '2?']\n"
+        "  return [float(c == a) for c, a in zip(completions, answer)]",
+        "import numpy\n"
+        "def f(queries, prompts, labels):\n"
+        "  assert len(queries) == 3\n"
+        "  return {'rewards': numpy.array([float(q == p + a) for q, p, a in zip(queries, prompts, labels)])}",
+    ],
+    ids=["ours", "TRL", "OpenRLHF"],
+)
+def test_a_batched_function_gets_all_in_one_call(tmp_path: Path, text: str) -> None:
+    found = load_reward(write(tmp_path, text))
+    scores = found.score(attempts("0", "9", "2"))
+    assert found.takes_many and [one.value for one in scores] == [1.0, 0.0, 1.0], scores[0].detail
+
+
+def test_one_bad_value_of_a_batch_hurts_no_other(tmp_path: Path) -> None:
+    found = load_reward(write(tmp_path, "def f(responses, tasks): return [1.0, float('nan'), 'x', 0.5]"))
+    statuses = [one.status for one in found.score(attempts("a", "b", "c", "d"))]
+    assert statuses == ["ok", "verifier_error", "verifier_error", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("return [1.0]", "1 values for 3 responses"),
+        ("return 1.0", "for 3 responses, not a list"),
+        ("raise OSError('no judge')", "OSError: no judge"),
+    ],
+)
+def test_a_batch_that_fails_is_a_verdict_for_each(tmp_path: Path, body: str, detail: str) -> None:
+    found = load_reward(write(tmp_path, f"def f(responses, tasks): {body}")).score(attempts("a", "b", "c"))
+    assert [one.status for one in found] == ["verifier_error"] * 3
+    assert all(detail in one.detail for one in found)
+
+
+def test_async_functions_wait_side_by_side_and_each_has_its_own_deadline(tmp_path: Path) -> None:
+    text = (
+        "import asyncio\nasync def f(response, task):\n"
+        "  if response == 'raise': raise ValueError('no')\n"
+        "  await asyncio.sleep(60 if response == 'hang' else 0.1)\n  return 1.0"
+    )
+    found = load_reward(write(tmp_path, text), timeout_s=0.5)
+    began = time.monotonic()
+    statuses = [one.status for one in found.score(attempts("a", "hang", "b", "raise", *"cdefghij"))]
+    assert time.monotonic() - began < 1.0
+    assert statuses == ["ok", "timeout", "ok", "verifier_error"] + ["ok"] * 8
+
+
+def test_an_async_function_that_bounds_itself_is_not_cut(tmp_path: Path) -> None:
+    text = "import asyncio\nasync def f(response, task, timeout_s):\n  await asyncio.sleep(3 * timeout_s)\n  return 1.0"
+    path = write(tmp_path, text)
+    for bounds_itself, status in ((False, "timeout"), (True, "ok")):
+        (found,) = load_reward(path, timeout_s=0.1, bounds_itself=bounds_itself).score(attempts("a"))
+        assert found.status == status
+
+
+def test_facts_are_handed_to_the_parameters_of_their_names(tmp_path: Path) -> None:
+    def told(text: str, *, facts: bool = True) -> list[float]:
+        given = attempts("a", "b") if facts else [Attempt(response="a", task=TASK)]
+        return [one.value for one in load_reward(write(tmp_path, text), timeout_s=2.5).score(given)]
+
+    assert told("def f(response, task, *, timeout_s): return timeout_s") == [2.5, 2.5]
+    assert told("def f(response, task, num_tokens, truncated): return num_tokens + 10 * truncated") == [10.0, 1.0]
+    assert told("def f(responses, tasks, num_tokens, truncated): return num_tokens") == [0.0, 1.0]
+    assert told("def f(response, task, **all): return len(all)") == [0.0, 0.0]
+    assert told("def f(response, task, num_tokens=7): return num_tokens", facts=False) == [7.0]
+    found = score(tmp_path, "def f(response, task, num_tokens): return 1.0")
+    assert found.status == "verifier_error" and "num_tokens" in found.detail
+
+
+def test_args_set_the_other_parameters(tmp_path: Path) -> None:
+    def value(text: str, **args: object) -> float:
+        return load_reward(write(tmp_path, text), args=args).score([Attempt(response="7", task=TASK)])[0].value
+
+    assert value("def f(response, task, scale, bonus=0.0): return scale + bonus", scale=2.0, bonus=0.5) == 2.5
+    assert value("def f(completions, factor, **columns): return [factor * columns['level'][0]]", factor=3) == 6.0
+    assert value("def f(response, task, **all): return all['anything']", anything=4.0) == 4.0
+    assert value("def f(solution_str, ground_truth, method): return method == 'strict'", method="strict") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "expected"),
+    [
+        ("def f(response, task, scale=1): return 1", {"scael": 2}, "has no parameter `scael`, .*did you mean `scale`?"),
+        ("def f(response, task): return 1", {"scale": 2}, "has no parameter `scale`, .*it has none to set"),
+        ("def f(response, task): return 1", {"task": 2}, "`args.task` is what the function is given"),
+        ("def f(response, task, num_tokens): return 1", {"num_tokens": 2}, "`args.num_tokens` is what the function"),
+        ("def f(completions, **all): return [1]", {"completions": 2}, "`args.completions` is what the function"),
+    ],
+)
+def test_args_that_do_not_fit_are_refused(tmp_path: Path, text: str, args: dict[str, int], expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
+        load_reward(write(tmp_path, text), args=args)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +222,7 @@ def test_timeout_is_handed_on(tmp_path: Path) -> None:
         ("f = 3", "is a int, not a function"),
         ("def f(x, y): return 1", "f(x, y) is not a known form"),
         ("def f(response, task, /): return 1", "is not a known form"),
-        ("def f(response, task, judge): return 1", "wants more than a response and a task: judge"),
+        ("def f(response, task, judge): return 1", "wants more than it is given: judge; set them by `args`"),
         ("\nimport nowhere_to_be_found", "mine.py:2: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("x = 1\n\ndef f(:", "mine.py:3: SyntaxError"),
         ("def g():\n    return 1/0\n\ng()", "mine.py:2: ZeroDivisionError: division by zero"),
