@@ -63,6 +63,28 @@ def evaluate(
     run_path(path, overrides or [], run_dir, False)
 
 
+@app.command(name="check-reward")
+def check_reward(
+    function: Annotated[str, typer.Argument(metavar="FILE.py:FN", help="The reward; package.module:FN works too.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows with prompts and gold answers.")],
+    limit: Annotated[int, typer.Option(min=1, help="Rows that are read, from the start.")] = 200,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Scoring stops after so long.")] = 2.5,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one response.")] = 4.0,
+    args: Annotated[str, typer.Option(help="The function's options, such as '{\"ignore_case\": true}'.")] = "{}",
+    prompt_column: Annotated[str | None, typer.Option(help="Default: prompt, question, problem...")] = None,
+    answer_column: Annotated[str | None, typer.Option(help="Default: answer, ground_truth...")] = None,
+    response_column: Annotated[str | None, typer.Option(help="Good responses or programs: solution, code...")] = None,
+) -> None:
+    """Try a reward on gold and corrupted answers. Status 0: it tells them apart; 1: it does not."""
+    from rlreason.rewards import dry_run, probes
+
+    columns = probes.Columns(prompt=prompt_column, answer=answer_column, response=response_column)
+    status = dry_run.check_reward(
+        function, data, columns=columns, limit=limit, seconds=seconds, timeout_s=timeout, args=args
+    )
+    raise typer.Exit(status)
+
+
 @app.command()
 def submit(
     path: ConfigPath,

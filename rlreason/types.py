@@ -15,7 +15,8 @@ ScoreStatus = Literal["ok", "wrong", "unparseable", "timeout", "verifier_error",
 """`ok` and `wrong`: the checker worked. The others: it did not, and `Score.detail` says why."""
 
 FAILED_STATUSES: frozenset[str] = frozenset({"timeout", "verifier_error", "sandbox_error"})
-"""Statuses that mean the checker broke; they count in `reward/error_rate`."""
+"""Statuses that are no judgement of the answer. What each costs, and whether it counts in `reward/error_rate`, is the
+configuration's `on_status`."""
 
 
 class UserError(ValueError):

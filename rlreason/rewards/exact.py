@@ -28,11 +28,12 @@ _DECIMAL = re.compile(
     r"(?:(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d+)\s*\}|(?P<power1>\d)))|[eE](?P<exponent>[-+]?\d+))?"
 )
 _FRACTION = re.compile(
-    rf"(?:(?P<whole>{_UNSIGNED})\s*(?=\\frac|\d))?(?:\\frac\s*\{{\s*(?P<top>-?[\d,.]+)\s*\}}\s*\{{\s*(?P<bottom>-?[\d,.]+)\s*\}}"
+    rf"(?:(?P<whole>{_UNSIGNED})\s*(?=\\frac))?(?:\\frac\s*\{{\s*(?P<top>-?[\d,.]+)\s*\}}\s*\{{\s*(?P<bottom>-?[\d,.]+)\s*\}}"
     r"|(?P<top1>[\d,.]+)\s*/\s*(?P<bottom1>-?[\d,.]+))"
 )
 _MIXED_SLASH = re.compile(rf"(?P<whole>{_UNSIGNED})\s+(?P<top1>\d+)\s*/\s*(?P<bottom1>\d+)")
-_PERCENT = re.compile(r"\s*(?:\\?%|\\?\s*percent(?:age)?|\s*pct)$", re.IGNORECASE)
+_POWER = re.compile(r"(?P<base>\d{1,6})\s*\^\s*(?:\{\s*(?P<power>-?\d{1,5})\s*\}|(?P<power1>\d))")
+_PERCENT = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*(?:percent|%|\\%)\s*\}|percent|pct)$", re.IGNORECASE)
 
 
 def read_number(text: str) -> Number | None:
@@ -48,7 +49,7 @@ def read_number(text: str) -> Number | None:
         body = body[1:].lstrip()
     if not body or len(body) > MAX_DIGITS or not any(c.isdigit() for c in body):
         return None
-    read = _fraction(body) or _decimal(body)
+    read = _fraction(body) or _decimal(body) or _power(body)
     if read is None:
         return None
     value = sign * read.value / (100 if percent else 1)
@@ -94,12 +95,24 @@ def _fraction(body: str) -> Number | None:
     return Number(value=value)
 
 
+def _power(body: str) -> Number | None:
+    match = _POWER.fullmatch(body)
+    if match is None:
+        return None
+    base, power = int(match["base"]), int(match["power"] or match["power1"])
+    if abs(power) > MAX_EXPONENT or (base == 0 and power <= 0):
+        return None
+    return Number(value=Fraction(base) ** power)
+
+
 def equal(answer: Number, gold: Number) -> bool:
-    """Exactly equal, or the same numeral with the percent sign left off; or, where one side has no finite decimal,
-    a decimal of at least 6 significant digits within a relative 1e-6 of it."""
+    """Exactly equal; or the same numeral with the percent sign left off, or put to a gold of 1 or more; or, where one
+    side has no finite decimal, a decimal of at least 6 significant digits within a relative 1e-6 of it."""
     if answer.value == gold.value:
         return True
     if answer.percent != gold.percent:
+        if answer.percent and abs(gold.value) < 1:
+            return False  # 0.25% is not 0.25
         scaled = answer.value * 100 if answer.percent else answer.value
         return scaled == (gold.value * 100 if gold.percent else gold.value)
     for decimal, other in ((answer, gold), (gold, answer)):

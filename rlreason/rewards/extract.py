@@ -1,9 +1,8 @@
 r"""Finds the final answer in a response: pure text work, in time linear in the response.
 
-Order: after the last `</think>`; the last balanced `\boxed{}` or `\fbox{}`; `<answer>`; `#### `; "the answer is";
-the
-whole response if it is nothing but an expression; as the last resort the last `$..$` or number. An unterminated
-`<think>` means that there is no answer.
+Order: after the last `</think>`; the last `\boxed{}` or `\fbox{}`; `<answer>`; `#### `; "the answer is";
+the whole response if it is nothing but an expression; as the last resort the last `$..$` or number. An unterminated
+`<think>` means that there is no answer, and so does an empty box.
 Looks at the last 4,096 characters only. Does not judge the answer and does not normalise it.
 """
 
@@ -11,7 +10,6 @@ import re
 from dataclasses import dataclass
 
 WINDOW_CHARS = 4096
-MAX_ANSWER_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +24,7 @@ class Extracted:
 
 
 def final_answer(response: str) -> Extracted | None:
-    """None if the response holds no answer, or one of more than MAX_ANSWER_CHARS characters."""
+    """None if the response holds no answer."""
     start = response.rfind("</think>")
     if start >= 0:
         response = response[start + len("</think>") :]
@@ -35,17 +33,20 @@ def final_answer(response: str) -> Extracted | None:
     text = response[-WINDOW_CHARS:]
     for find in (_boxed, _tagged, _hashed, _phrased, _bare, _last_expression):
         parts = tuple(part.strip() for part in find(text))
-        if parts and parts[-1]:
-            return Extracted(parts=parts) if sum(map(len, parts)) <= MAX_ANSWER_CHARS else None
+        if parts:
+            return Extracted(parts=tuple(filter(None, parts))) if parts[-1] else None
     return None
 
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed ?(-?\w+)")  # `\boxed 8`
+_LINE = re.compile(r"[^\n$]+")
 _BOX_OPEN = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
 def _boxed(text: str) -> tuple[str, ...]:
-    """Contents of the last balanced box, or of the run of boxes joined to it. Nested boxes: the inner one."""
+    """Contents of the last box, or of the run of boxes joined to it. Nested boxes: the inner one. A box that is never
+    closed reaches to the end of its line."""
     open_groups: list[list[int]] = []  # [start of content if a box else -1, boxes inside]
     spans: list[tuple[int, int, int]] = []  # start of the command, content
     starts: list[int] = []
@@ -62,6 +63,13 @@ def _boxed(text: str) -> tuple[str, ...]:
                 spans.append((start, content, token.start()))
             if open_groups:
                 open_groups[-1][1] += num_inner + (content >= 0)
+    cut_off = [(start, content) for start, (content, _) in zip(starts, open_groups, strict=True) if content >= 0]
+    if cut_off and (not spans or spans[-1][0] < cut_off[-1][0]):
+        rest = _LINE.match(text, cut_off[-1][1])
+        if rest is not None and rest.group().strip():
+            return (rest.group(),)
+    if not spans:
+        spans = [(m.start(), m.start(1), m.end()) for m in _BARE_BOX.finditer(text)]
     return _joined_run(text, [(start, end + 1, text[content:end]) for start, content, end in spans])
 
 
@@ -76,9 +84,10 @@ _WORD = re.compile(r"[A-Za-z]+|\d")
 # Words that can stand between two answers which are both offered; any other word ("wait", "final") corrects.
 _JOINER = re.compile(
     r"x?or|and|either|also|maybe|perhaps|possibly|alternatively|else|another|options?|answers?|the|is|are|an?|it|"
-    r"could|be|may|might|otherwise|both|text|q?quad|boxed|so",
+    r"could|be|may|might|otherwise|both|text|q?quad|boxed|so|but|\d",
     re.IGNORECASE,
 )
+_HEDGE = re.compile(r"\b(?:or|also|maybe|perhaps|possibly|could|may|might)\b", re.IGNORECASE)
 _MAX_GAP_CHARS = 80
 
 
@@ -89,7 +98,8 @@ def _joined_run(text: str, spans: list[tuple[int, int, str]]) -> tuple[str, ...]
     parts = [spans[-1][2]]
     for (_, end, content), (start, _, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
         gap = text[end:start]
-        if len(gap) > _MAX_GAP_CHARS or not all(map(_JOINER.fullmatch, _WORD.findall(gap))):
+        joins = len(gap) <= _MAX_GAP_CHARS and all(map(_JOINER.fullmatch, _WORD.findall(gap)))
+        if not joins or ("but" in gap.lower() and not _HEDGE.search(gap)):
             break
         parts.append(content)
     unique = dict.fromkeys("".join(part.split()) for part in reversed(parts))
@@ -113,6 +123,7 @@ def _hashed(text: str) -> tuple[str, ...]:
 _PHRASE = re.compile(r"(?:\banswer\s*(?:\*\*)?\s*(?:is|:|=)|\banswer\s+is)[ \t:*]*([^\n]*)", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"\.(?=\s|\*|\$|$)|;|,?\s\(?(?:because|since|which|so that|as)\s", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s?\\?%)?")
+_IN_WORDS = re.compile(r"\s*\([A-Za-z -]{2,30}\)$")  # `9 (nine)`
 _HAS_STRUCTURE = re.compile(r"[\\^=()\[\]{}]")
 
 
@@ -123,7 +134,7 @@ def _phrased(text: str) -> tuple[str, ...]:
         return ()
     clause = matches[-1].group(1)
     end = _CLAUSE_END.search(clause)
-    clause = clause[: end.start()] if end and end.start() else clause
+    clause = _IN_WORDS.sub("", clause[: end.start()] if end and end.start() else clause)
     numbers = _NUMBER.findall(clause)
     # "that John has 42 apples": one number in words is that number; two numbers stay, and stay ambiguous.
     if len(numbers) == 1 and len(_WORD.findall(clause)) > 1 and not _HAS_STRUCTURE.search(clause):
@@ -155,8 +166,12 @@ _INLINE = re.compile(
 )
 
 
+_BARE_FRACTION = re.compile(r"-?\\[dt]?frac\{[^{}]{1,40}\}\{[^{}]{1,40}\}")
+
+
 def _last_expression(text: str) -> tuple[str, ...]:
     inline = [(m.end(), m.group(1) or m.group(2) or m.group(3)) for m in _INLINE.finditer(text)]
     numbers = [(m.end(), m.group()) for m in _NUMBER.finditer(text)]
-    candidates = [found[-1] for found in (inline, numbers) if found]
+    fractions = [(m.end(), m.group()) for m in _BARE_FRACTION.finditer(text)]
+    candidates = [found[-1] for found in (inline, numbers, fractions) if found]
     return (max(candidates)[1],) if candidates else ()

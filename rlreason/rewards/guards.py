@@ -6,7 +6,8 @@ deadline of the child. Does not look at the gold answer's own cost.
 
 import re
 
-MAX_DEPTH = 64
+MAX_DEPTH = 16
+"""Of brackets: the parser's time grows steeply with it."""
 MAX_TOKENS = 400
 MAX_EXPONENT = 10_000
 MAX_FACTORIAL = 10_000
@@ -15,7 +16,10 @@ MAX_BRACKET_POWER = 50
 """`(a+b)^{60}` is expanded term by term; a gold answer with the same exponent licenses it."""
 
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\d+|[^\s\d]")
-_HEADS = re.compile(r"\\(?:sum|prod|i+nt|oint|lim|limsup|liminf|bigcup|bigcap|Gamma|zeta)(?![a-zA-Z])|[∑∏∫]")
+_HEADS = re.compile(
+    r"\\(?:sum|prod|i+nt|oint|lim|limsup|liminf|bigcup|bigcap|Gamma|zeta|det|gcd|lcm|max|min|partial)(?![a-zA-Z])"
+    r"|\\operatorname\s*\{\s*(?:det|gcd|lcm|max|min)\s*\}|\\begin\s*\{vmatrix\}|\\frac\s*\{\s*d\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}|[∑∏∫]"
+)
 _FACTORIAL = re.compile(r"(\d*)([)}\]]?)\s*(!+)")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*([^{}]*)\}\s*\{\s*([^{}]*)\}")
 _BRACKET_POWER = re.compile(r"[)}\]]\s*\^\s*\{?\s*(\d+)")
@@ -30,7 +34,7 @@ def refuse(answer: str, gold: str) -> str | None:
     if any(len(digits) > MAX_INTEGER_DIGITS for digits in _INTEGER.findall(answer)):
         return f"an integer of more than {MAX_INTEGER_DIGITS} digits"
     if _HEADS.search(answer) and not _HEADS.search(gold):
-        return "a sum, product, integral, limit or special function that was not evaluated"
+        return "a sum, product, integral, limit, determinant or the like that was not evaluated"
     for digits, closing, marks in _FACTORIAL.findall(answer):
         if len(marks) > 1 or (closing and not _FACTORIAL.search(gold)) or _exceeds(digits, MAX_FACTORIAL):
             return "a large factorial"
@@ -56,6 +60,8 @@ def _refuse_nesting(answer: str) -> str | None:
         if token == "^":
             after_caret = True
             continue
+        if after_caret and height >= 2:
+            return "a tower of more than two exponents"
         if token in "{([":
             closing.append(after_caret)
             height += after_caret

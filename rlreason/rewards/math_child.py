@@ -1,7 +1,8 @@
-r"""Symbolic comparison of two answers with math-verify on sympy. Only the killable child imports this module.
+r"""Symbolic comparison of two answers with math-verify's parser on sympy. Only the template of workers imports this.
 
 Reads LaTeX with its grammar, never with eval, sympify or parse_expr. Has no time limit of its own: the parent kills.
-math-verify compares after rounding to 6 places, so equality of numbers is checked again in relative magnitude.
+Two expressions are equal if they agree in many digits, at several points where they have variables: math-verify
+compares after rounding to 6 places. Relations and sets that this does not settle are left to math-verify.
 """
 
 import logging
@@ -10,108 +11,199 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import sympy
-from math_verify import LatexExtractionConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify.grader import should_treat_as_complex, verify
 
 Comparison = Literal["equal", "different", "gold_unread", "answer_unread"]
 
 logging.disable(logging.CRITICAL)  # each refused expression would be logged
-# LaTeX alone: the plain-expression reader of math-verify goes through parse_expr, which is eval.
-_CONFIG = (LatexExtractionConfig(boxed_match_priority=0),)
-_EXACT_TOLERANCE = Fraction(1, 10**9)
-_DECIMAL_TOLERANCE = Fraction(1, 10**6)
+# The caller has dealt with units: this clean-up would take the h of `r^2h` for hours.
+_CLEAN_UP = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+_KEEP_CASE = ConversionConfig(lowercase_symbols=False)  # `R^2-r^2` is not 0
+_NUM_DIGITS = 80
+_TOLERANCE = sympy.Rational(1, 10**70)
+_FUNCTION_DIGITS = 30
+_FUNCTION_TOLERANCE = sympy.Rational(1, 10**20)
+_DECIMAL_TOLERANCE = sympy.Rational(1, 10**6)
 _MIN_DECIMAL_DIGITS = 6
-_DECIMAL = re.compile(r"\d*\.\d+")
-
-
-def make_compare() -> Any:
-    """Load the parser's tables now, so that the first answer does not pay for it."""
-    compare(r"\frac{1}{2}", "0.5")
-    return compare
+_MIN_POINTS = 2
+_DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\overline\s*\{(\d+)\})?(?![\d.])")
 
 
 def compare(gold: str, answer: str) -> Comparison:
     """Both are bare LaTeX, without dollars or box."""
-    gold_expression = _read(gold)
+    gold_expression = _read(_exact_decimals(gold))
     if gold_expression is None:
         return "gold_unread"
-    answer_expression = _read(answer)
+    answer_expression = _read(_exact_decimals(answer))
     if answer_expression is None:
         return "answer_unread"
-    gold_expression, answer_expression = _imaginary(gold_expression, answer_expression)
-    same = verify(
-        [gold_expression], [answer_expression], allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False
-    )
-    if same and not _magnitudes_differ(gold_expression, answer_expression, _tolerance(gold, answer)):
-        return "equal"
-    return "different"
+    try:
+        same = _equal(gold_expression, answer_expression, _tolerance(gold, answer))
+    except MemoryError:
+        raise
+    # sympy raises anything at all on odd input; what cannot be compared is not equal.
+    except Exception:
+        same = False
+    return "equal" if same else "different"
 
 
 def _read(latex: str) -> Any:
-    found = parse(
-        rf"\boxed{{{latex}}}",
-        _CONFIG,
-        fallback_mode="no_fallback",
-        extraction_mode="first_match",
-        parsing_timeout=None,  # documented: None switches the alarm off
-    )
-    return found[0] if found else None
-
-
-def _imaginary(gold: Any, answer: Any) -> tuple[Any, Any]:
-    """`i` is the imaginary unit if it is the only symbol on both sides: `i^2` is then -1."""
-    if not all(isinstance(e, sympy.Expr) for e in (gold, answer)):
-        return gold, answer
-    symbols = gold.free_symbols | answer.free_symbols
-    if {symbol.name for symbol in symbols} != {"i"}:
-        return gold, answer
-    values = dict.fromkeys(symbols, sympy.I)
-    return gold.doit().subs(values), answer.doit().subs(values)
-
-
-def _magnitudes_differ(gold: Any, answer: Any, tolerance: Fraction) -> bool:
-    """Veto: True if the two are numbers, or collections or functions of them, that are clearly not equal."""
-    gold, answer = _last_side(gold), _last_side(answer)
-    if isinstance(gold, sympy.MatrixBase) and isinstance(answer, sympy.MatrixBase):
-        return gold.shape != answer.shape or any(
-            _magnitudes_differ(g, a, tolerance) for g, a in zip(gold.flat(), answer.flat(), strict=True)
+    """None for what the grammar does not know."""
+    text = normalize_latex(latex, _CLEAN_UP)
+    try:
+        return latex2sympy(
+            text,
+            is_real=not should_treat_as_complex(text),
+            convert_degrees=False,
+            normalization_config=None,
+            conversion_config=_KEEP_CASE,
         )
+    except MemoryError:
+        raise
+    # The grammar and the converter raise many kinds, plain Exception among them.
+    except Exception:
+        return None
+
+
+def _exact_decimals(latex: str) -> str:
+    """`0.25` as a fraction: sympy's floats would be compared with their rounding error."""
+
+    def fraction(match: re.Match[str]) -> str:
+        integer, digits, repeat = match[1] or "0", match[2], match[3]
+        if not (match[1] or digits or repeat):
+            return match[0]
+        value = Fraction(int(integer + digits), 10 ** len(digits))
+        if repeat:
+            value += Fraction(int(repeat), (10 ** len(repeat) - 1) * 10 ** len(digits))
+        return rf"(\frac{{{value.numerator}}}{{{value.denominator}}})"
+
+    return _DECIMAL.sub(fraction, latex)
+
+
+def _equal(gold: Any, answer: Any, tolerance: Any) -> bool:
+    gold, answer = _same_case(_imaginary(gold), _imaginary(answer))
+    if isinstance(gold, sympy.MatrixBase) and isinstance(answer, sympy.MatrixBase):
+        return gold.shape == answer.shape and all(
+            _equal(g, a, tolerance) for g, a in zip(gold.flat(), answer.flat(), strict=True)
+        )
+    verdict: bool | None = None
+    if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
+        verdict = _equal_expressions(gold, answer, tolerance)
+    elif isinstance(gold, sympy.Equality) and isinstance(answer, sympy.Equality):
+        verdict = _equal_equations(gold, answer)
+    if verdict is not None:
+        return verdict
+    same = verify([gold], [answer], allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False)
+    return bool(same) and not _parts_differ(gold, answer, tolerance)
+
+
+def _imaginary(expression: Any) -> Any:
+    """`i` is the imaginary unit: where it is a name, it is one on both sides."""
+    if not isinstance(expression, sympy.Expr | sympy.MatrixBase):
+        return expression
+    symbols = [symbol for symbol in expression.free_symbols if symbol.name == "i"]
+    return expression.subs(dict.fromkeys(symbols, sympy.I)) if symbols else expression
+
+
+def _same_case(gold: Any, answer: Any) -> tuple[Any, Any]:
+    """Names in small letters, `x + C` as `x + c`, unless a side has a name in both cases."""
+    for side in (gold, answer):
+        names = [symbol.name for symbol in _symbols(side)]
+        if len({name.lower() for name in names}) < len(set(names)):
+            return gold, answer
+    small = [{s: sympy.Symbol(s.name.lower(), real=s.is_real) for s in _symbols(side)} for side in (gold, answer)]
+    return tuple(side.subs(names) if names else side for side, names in zip((gold, answer), small, strict=True))
+
+
+def _symbols(expression: Any) -> Any:
+    return getattr(expression, "free_symbols", set())
+
+
+def _equal_expressions(gold: Any, answer: Any, tolerance: Any) -> bool | None:
+    """None if too few points tell: functions without a rule, values that are not real."""
+    names = sorted({symbol.name for symbol in gold.free_symbols | answer.free_symbols})
+    if not names:
+        return _equal_numbers(gold, answer, tolerance or _TOLERANCE, _NUM_DIGITS)
+    num_equal = 0
+    for k, sign in enumerate((1, 1, 1, -1, -1)):
+        at = {name: sign * sympy.Rational(7 + 4 * j + 3 * k, 5 + 2 * j + k % 2) for j, name in enumerate(names)}
+        left, right = (side.subs({symbol: at[symbol.name] for symbol in side.free_symbols}) for side in (gold, answer))
+        same = _equal_numbers(left, right, tolerance or _FUNCTION_TOLERANCE, _FUNCTION_DIGITS, real_only=sign < 0)
+        if same is False:
+            return False
+        num_equal += same is True
+    return True if num_equal >= _MIN_POINTS else None
+
+
+def _equal_numbers(gold: Any, answer: Any, tolerance: Any, digits: int, real_only: bool = False) -> bool | None:
+    """None if one is no number that can be evaluated. real_only: None too if one is not real."""
+    values = [value.doit() for value in (gold, answer)]
+    if all(value.is_Rational for value in values) and tolerance is not _DECIMAL_TOLERANCE:
+        return bool(values[0] == values[1])
+    values = [sympy.N(value, digits, maxn=4 * digits) for value in values]
+    if any(value.has(sympy.nan, sympy.zoo) for value in values):
+        return None if real_only or digits == _FUNCTION_DIGITS else False  # undefined is equal to nothing
+    if any(value.is_infinite for value in values):
+        return bool(values[0] == values[1])
+    if not all((value.is_number and value.is_comparable) or _is_complex_number(value) for value in values):
+        return None
+    if real_only and not all(value.is_real for value in values):
+        return None
+    difference, size = abs(values[0] - values[1]), max(abs(values[0]), abs(values[1]))
+    return bool(difference <= tolerance * size) or bool(size < sympy.Rational(1, 10**digits) and _both_vanish(*values))
+
+
+def _is_complex_number(value: Any) -> bool:
+    real, imaginary = value.as_real_imag()
+    return bool(real.is_Number and imaginary.is_Number)
+
+
+def _both_vanish(*values: Any) -> bool:
+    """True for what cancels to nothing within the precision; e^{-200} keeps its digits and does not."""
+    return all(value == 0 or getattr(value, "_prec", 99) == 1 for value in values)
+
+
+def _equal_equations(gold: Any, answer: Any) -> bool | None:
+    """True if the two differ by a constant factor; polynomials are equal only if those without their repeated factors
+    do. None leaves the rest to math-verify."""
+    left, right = gold.lhs - gold.rhs, answer.lhs - answer.rhs
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return None
+    names = sorted({symbol.name for symbol in left.free_symbols | right.free_symbols})
+    if names != sorted({symbol.name for symbol in left.free_symbols}):
+        return None
+    at = {name: sympy.Rational(11 + 6 * j, 7 + 2 * j) for j, name in enumerate(names)}
+    factors = [side.subs({symbol: at[symbol.name] for symbol in side.free_symbols}) for side in (left, right)]
+    if any(not factor.is_number or factor.is_zero for factor in factors):
+        return None
+    if _equal_expressions(left * factors[1], right * factors[0], None):
+        return True
+    polynomials = [side.as_poly() if side.is_polynomial() else None for side in (left, right)]
+    if any(p is None or not (p.domain.is_ZZ or p.domain.is_QQ) for p in polynomials):
+        return None
+    bare = [p.sqf_part() for p in polynomials if p is not None]
+    return bool(bare[0] in (bare[1], -bare[1]))
+
+
+def _parts_differ(gold: Any, answer: Any, tolerance: Any) -> bool:
+    """Veto on math-verify's rounding: True if parts of two collections are clearly not equal."""
     if isinstance(gold, sympy.FiniteSet) and isinstance(answer, sympy.FiniteSet):
-        return any(all(_magnitudes_differ(g, a, tolerance) for a in answer.args) for g in gold.args)
-    if isinstance(gold, sympy.Tuple | sympy.Interval) and type(gold) is type(answer):
-        return any(_magnitudes_differ(g, a, tolerance) for g, a in zip(gold.args, answer.args, strict=False))
-    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
-        return False
-    names = {s.name for s in gold.free_symbols}
-    if names != {s.name for s in answer.free_symbols}:
-        return False
-    return any(_differ_at(gold, answer, names, shift, tolerance) for shift in ((0, 1) if names else (0,)))
+        return len(gold) != len(answer) or any(not any(_equal(g, a, tolerance) for a in answer) for g in gold)
+    if isinstance(gold, sympy.Tuple | sympy.Interval | sympy.Union) and type(gold) is type(answer):
+        pairs = zip(gold.args, answer.args, strict=False)
+        return any(
+            isinstance(g, sympy.Expr) and isinstance(a, sympy.Expr) and not _equal(g, a, tolerance) for g, a in pairs
+        )
+    return False
 
 
-def _last_side(expression: Any) -> Any:
-    return expression.rhs if isinstance(expression, sympy.Eq) and expression.lhs.is_Symbol else expression
-
-
-def _differ_at(gold: Any, answer: Any, names: set[str], shift: int, tolerance: Fraction) -> bool:
-    """Compare in 30 digits, with a fixed rational for each symbol."""
-    at = {name: sympy.Rational(7 + 4 * k + 3 * shift, 5 + 2 * k) for k, name in enumerate(sorted(names))}
-    values = []
-    for expression in (gold, answer):
-        point = {symbol: at[symbol.name] for symbol in expression.free_symbols}
-        value = sympy.N(expression.subs(point).doit(), 30)
-        if value.has(sympy.nan, sympy.zoo):
-            return not names  # undefined is equal to nothing; a pole of a function says nothing
-        if not value.is_number or value.is_infinite:
-            return bool(not names and value.is_infinite and gold != answer)
-        values.append(value)
-    size = max(abs(values[0]), abs(values[1]))
-    return bool(abs(values[0] - values[1]) > sympy.Rational(tolerance.numerator, tolerance.denominator) * size)
-
-
-def _tolerance(gold: str, answer: str) -> Fraction:
-    """1e-6 where one side alone is written in decimals, of 6 or more significant digits each; else 1e-9."""
-    decimals = [_DECIMAL.findall(gold), _DECIMAL.findall(answer)]
+def _tolerance(gold: str, answer: str) -> Any:
+    """1e-6 where one side alone is written in decimals, of 6 or more significant digits each; else None."""
+    decimals = [[m for m in _DECIMAL.finditer(side) if not m[3]] for side in (gold, answer)]
     if bool(decimals[0]) == bool(decimals[1]):
-        return _EXACT_TOLERANCE
+        return None
     written = decimals[0] or decimals[1]
-    enough = all(len(d.replace(".", "").lstrip("0")) >= _MIN_DECIMAL_DIGITS for d in written)
-    return _DECIMAL_TOLERANCE if enough else _EXACT_TOLERANCE
+    enough = all(len((m[1] + m[2]).lstrip("0")) >= _MIN_DECIMAL_DIGITS for m in written)
+    return _DECIMAL_TOLERANCE if enough else None

@@ -1,62 +1,121 @@
 r"""Brings an answer to one plain LaTeX spelling before anything compares it. Pure text, no sympy.
 
-Unicode to LaTeX, thousands separators, units, currency, `\text`, mixed numbers, "or" lists.
+Unicode to LaTeX, thousands separators, units, currency, `\text`, degrees, "or" lists.
 Does not change a value: what it cannot rewrite safely it leaves. Units are dropped, never converted.
 """
 
 import re
 import unicodedata
 
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n", strict=True))
-_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ⁺", "0123456789-n+", strict=True))
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
 _VULGAR = {c: unicodedata.normalize("NFKC", c).split("\u2044") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _CHARACTERS = {
-    "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "\u2044": "/",
-    "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ",
-    "∅": r"\emptyset ", "∈": r"\in ", "±": r"\pm ", "°": "", "º": "", "ℝ": r"\mathbb{R}", "θ": r"\theta ",
-    "€": "", "£": "", "¥": "", "₹": "", "\ufeff": "", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "",
+    "−": "-", "–": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/",
+    "∕": "/", "\u2044": "/", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ",
+    "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ",
+    "∖": r"\setminus ", "∨": r"\lor ", "∧": r"\land ", "⟨": r"\langle ", "⟩": r"\rangle ", "′": "'", "…": r"\ldots ",
+    "°": r"^\circ ", "º": r"^\circ ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
+    "ℂ": r"\mathbb{C}", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "λ": r"\lambda ",
+    "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "θ": r"\theta ", "ω": r"\omega ", "€": "", "£": "", "¥": "", "₹": "",
+    "\ufeff": "", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\u2061": "", "\u2062": "",
 }  # fmt: skip
+_END = r"(?![a-zA-Z])"
+_ONE = r"(?<!\\)"
+r"""Before a command of one sign: in `\\ 3` the second backslash ends a row and does not make a space."""
 _REPLACEMENTS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\*\*|\\displaystyle|\\(?:left|right)(?![a-zA-Z])|\\[!]|\\(?:big|Big|bigg|Bigg)[lr]?(?![a-zA-Z])", ""),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(?:dollar|euro|pounds)(?![a-zA-Z])|\\?\$", ""),
-        (r"\^\s*(?:\{\s*)?\\circ(?:\s*\})?|\\degree(?![a-zA-Z])|\\circ\s*$", ""),
-        (r"\\varnothing", r"\\emptyset"),
-        (r"\\(?:leq|leqslant)(?![a-zA-Z])", r"\\le"),
-        (r"\\(?:geq|geqslant)(?![a-zA-Z])", r"\\ge"),
+        # What has no meaning here.
+        (rf"\*\*(?!\d)|(?<!\d)\*\*|\\(?:displaystyle|limits|nolimits|textstyle){_END}|\\(?:left|right){_END}\.?", ""),
+        (rf"{_ONE}\\!|\\(?:big|Big|bigg|Bigg)[lr]?{_END}|\\(?:dollar|euro|pounds){_END}|\\?\$", ""),
+        (r"\\(?:phantom|label|tag)\s*\{[^{}]*\}", ""),
+        (r"(?<=\\\\)\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]", ""),
+        # One command of several that mean the same.
+        (rf"\\[dtc]frac{_END}", r"\\frac"),
+        (rf"\\[dt]binom{_END}", r"\\binom"),
+        (rf"\\varnothing{_END}", r"\\emptyset"),
+        (rf"\\(?:leq|leqslant|leqq){_END}", r"\\le "),
+        (rf"\\(?:geq|geqslant|geqq){_END}", r"\\ge "),
+        (rf"\\neq{_END}", r"\\ne "),
+        (rf"\\lbrace{_END}", r"\\{"),
+        (rf"\\rbrace{_END}", r"\\}"),
+        (rf"\\lvert{_END}|\\rvert{_END}|\\vert{_END}", "|"),
+        (rf"\\colon{_END}|\{{:\}}", ":"),
+        (rf"\\backslash{_END}", r"\\setminus "),
+        (r"\\Bbb\s*\{?\s*([RZQNC])\s*\}?|\\mathbf\s*\{\s*([RZQN])\s*\}", r"\\mathbb{\1\2}"),
+        (r"\\(?:textbf|mathbf|boldsymbol|bm|textit|textsf|textnormal|emph|mbox|hbox)(?=\s*\{)", r"\\text"),
+        (r"\\(?:math|text)(?:rm|it)?\s*\{\s*i\s*\}", "i"),
+        # Degrees: meant in a trigonometric function, elsewhere a unit.
+        (rf"\\degree{_END}", r"^\\circ "),
+        (
+            r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?",
+            r"\\\1(\\frac{\2\\pi}{180})",
+        ),
+        (
+            r"\^\s*(?:\{\s*)?\\circ(?:\s*\})?(?:\s*(?:\\text\s*\{\s*|\\mathrm\s*\{\s*)?[CF]\s*\}?$)?|\\circ\s*$",
+            "",
+        ),
+        # Thousands, repeating decimals, large numbers in words.
         (r"(?<=\d)\{,\}(?=\d{3}(?!\d))", ","),
+        (r"(?<=\d),\s?\\[!,](?=\d{3}(?!\d))", ","),
         (r"(?<=\d)\\[,;: ](?=\d{3}(?!\d))", ","),
         (r"(?<=\d)[\u202f\u2009\u00a0](?=\d{3}(?!\d))", ","),
-        (r"\\[,;:]|\\(?:quad|qquad)(?![a-zA-Z])|\\ |~", " "),
+        (r"(?<=[\d.])\\(?:bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\\overline{\1\2}"),
+        (r"(?<=\.)(\d*)\((\d+)\)$", r"\1\\overline{\2}"),
+        (r"(?<=[\d.])\\overline\s*(\d)", r"\\overline{\1}"),
+        # Spaces.
+        (rf"{_ONE}\\[,;:]|\\(?:quad|qquad|enspace|thinspace){_END}|{_ONE}\\ |~", " "),
         (r"[\u00a0\u2000-\u200a\u202f\u205f\s]+", " "),
-        (r"\\(?:lor|vee)(?![a-zA-Z])", ","),
-        (r"\s*,?\s*\\(?:text|textrm|mathrm)\s*\{\s*(?:,?\s*or|and)\s*\}\s*", ", "),
-        (r"(?<=[\d\s)}])\s*,?\s*\b(?:or|and)\b\s+", ", "),
+        # Plain text and old TeX to LaTeX.
         (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"(?<![\\a-zA-Z])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|infty)(?![a-zA-Z])", r"\\\1 "),
-        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
-        (r"(?<![{\\a-zA-Z])\{?\s*(-?\w+)\s*\\over\s+(\w+)\s*\}?", r"\\frac{\1}{\2}"),
-        (r"\\(?:textbf|mathbf|boldsymbol|bm|textit|emph|mbox)(?=\s*\{)", r"\\text"),
+        (rf"(?<![\\a-zA-Z])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|infty){_END}", r"\\\1 "),
+        (r"\\(frac|binom)\s*(\d)\s*(\d)", r"\\\1{\2}{\3}"),
+        (r"\\(frac|binom)\s*(\d)\s*(?=\{)", r"\\\1{\2}"),
+        (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\d)", r"\\\1\2{\3}"),
+        (r"\{\s*(\w+)\s*\\choose\s+(\w+)\s*\}", r"\\binom{\1}{\2}"),
+        (r"\{\s*([^{}]+?)\s*\\over(?![a-zA-Z])\s*([^{}]+?)\s*\}", r"\\frac{\1}{\2}"),
+        (r"(?<![{\\a-zA-Z])(-?\w+)\s*\\over\s+(\w+)", r"\\frac{\1}{\2}"),
+        (r"^\\text\s*\{[^{}]*\b(?:is|answer|equals)\b[ :=]*\}\s*(?=\S)", ""),
+        (r"^(?i:(?:the )?(?:final |correct )?answer(?: is|:|=))\s*(?=\S)", ""),
     )
 ]
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(r"(?<=[\d.])\s*(\\text\s*\{\s*)?\b(thousand|million|billion|trillion)\b\s*([^{}]*\})?")
 _SPECIALS = re.compile("[" + "".join(_SUPERSCRIPTS) + "]+|[" + "".join(_SUBSCRIPTS) + "]+|[" + "".join(_VULGAR) + "]")
+_JOINT = re.compile(
+    r"\s*,?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*,?\s*(?P<word>or|and)\s*\}|\\(?P<sign>lor|vee)(?![a-zA-Z])"
+    r"|(?:(?<=[\d\s)}]))\b(?P<plain>or|and)\b(?=\s))\s*"
+)
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z])")
 
 
 def normalise(text: str) -> str:
     """Example: `normalise("1\\,234 cm²")` -> `"1,234 cm^{2}"`; units go in `split_unit`."""
     text = text.translate(_TRANSLATION)
     text = _SPECIALS.sub(_special, text)
-    text = unicodedata.normalize("NFKC", _space_codes(text))
+    # NFKC turns the thin spaces that separate thousands into common ones; keep those apart.
+    text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
+    text = unicodedata.normalize("NFKC", text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
-    text = text.strip()
+    text = _SCALE.sub(_scale, text).strip()
+    text = _joined(text)
+    if re.fullmatch(r"-?\d{1,3}(?: \d{3})+", text):
+        text = text.replace(" ", ",")
     while text and text[-1] in ".,;:!" and not (text[-1] == "!" and len(text) > 1 and text[-2] in "0123456789)}n"):
         text = text[:-1].rstrip()
     return _unwrap_text(text)
+
+
+def plain_words(text: str) -> str:
+    r"""Without the commands around words: `\text{not even}` -> `not even`."""
+    return _TEXT_GROUP.sub(r"\1", text).strip().rstrip(".")
+
+
+_TRANSLATION = str.maketrans(_CHARACTERS)
 
 
 def _special(match: re.Match[str]) -> str:
@@ -69,19 +128,26 @@ def _special(match: re.Match[str]) -> str:
     return rf"\frac{{{numerator}}}{{{denominator}}}"
 
 
-_TRANSLATION = str.maketrans(_CHARACTERS)
+def _scale(match: re.Match[str]) -> str:
+    """`2.5 million` is a number; what follows in the same `\\text` is its unit."""
+    power, rest = rf"\cdot 10^{{{_SCALES[match[2]]}}}", match[3] or ""
+    if match[1]:
+        return power + (rf"\text{{ {rest}" if rest.strip(" }") else "")
+    return power + (" " + rest if rest else "")
 
 
-def _space_codes(text: str) -> str:
-    # NFKC turns the thin spaces that separate thousands into common ones; keep those apart.
-    return re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
+def _joined(text: str) -> str:
+    """ "3 or 5" is a list; between inequalities the word joins two sets."""
+    if not _INEQUALITY.search(text):
+        return _JOINT.sub(", ", text)
+    return _JOINT.sub(lambda m: r" \land " if "and" in (m["word"], m["plain"]) else r" \lor ", text)
 
 
-_TEXT_ONLY = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
+_TEXT_GROUP = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
 
 
 def _unwrap_text(text: str) -> str:
-    whole = _TEXT_ONLY.fullmatch(text)
+    whole = _TEXT_GROUP.fullmatch(text)
     return whole.group(1).strip() if whole else text
 
 
@@ -100,25 +166,28 @@ _NOT_UNIT = re.compile(
     r"(?:hundred|thousand|million|billion|trillion|dozen|quarter|third|fourth|fifth|time)s?|half|halves|double|triple|"
     r"pi|x?or|and|not|more|less|than|about|least|most|if|mod|modulo|plus|minus|squared|cubed|factorial|to|percent|pct|"
     r"base|choose|over|is|sqrt|sin|cos|tan|ln|log|exp|infinity|approximately|around|between|even|odd|when|where|for|"
-    r"with|only"
+    r"with|only|maybe|either|nor|but|no|yes|true|false|nan|none|undefined"
 )
 _UNIT_TAIL = re.compile(
-    r"^(?P<number>[^a-zA-Z]*?(?:\\frac\{[\d.]+\}\{[\d.]+\})?[\d.)}%]*)\s*"
-    r"(?P<unit>(?:\\(?:text|textrm|mathrm|operatorname)\s*\{[a-zA-Z .,/]*\}"
-    r"|(?<=\s)[a-zA-Z. ]+|(?<=\d)(?:cm|mm|km|m|kg|g))"
-    r"(?:\s*\^\s*\{?[23]\}?)?)$"
+    r"(?:\\(?:text|textrm|mathrm|operatorname)\s*\{(?P<text>[a-zA-Z .,/]*)\}"
+    r"|(?<=[\s\d)}])(?P<bare>(?<=\s)[a-zA-Z. ]+|(?<=\d)(?:cm|mm|km|m|kg|g)))(?:\s*\^\s*\{?[23]\}?)?$"
 )
 
 
 def split_unit(text: str) -> tuple[str, str]:
     """`"42 apples"` -> `("42", "apples")`; the unit in its table spelling, `""` if there is none."""
-    match = _UNIT_TAIL.match(text)
-    if match is None or not any(c.isdigit() for c in match["number"]):
+    match = _UNIT_TAIL.search(text)
+    if match is None:
         return text, ""
-    words = re.findall(r"[a-z]+", re.sub(r"\\[a-z]+", "", match["unit"].lower()))
+    number = text[: match.start()].strip()
+    without_commands = re.sub(r"\\[a-zA-Z]+", "", number)
+    if not number or number[-1] in "=+-*/^_<>,(" or not (any(map(str.isdigit, number)) or match["text"]):
+        return text, ""
+    if match["bare"] and any(map(str.isalpha, without_commands)):
+        return text, ""  # the words may go on with a product of variables
+    words = re.findall(r"[a-z]+", (match["text"] or match["bare"] or "").lower().replace(".", ""))
     if len(words) > 4 or any(_NOT_UNIT.fullmatch(w) or (len(w) == 1 and w not in _UNITS) for w in words):
         return text, ""
-    number = match["number"].strip()
     return number, " ".join(_UNITS.get(w) or _UNITS.get(w.removesuffix("s")) or w.removesuffix("s") for w in words)
 
 

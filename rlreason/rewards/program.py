@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 MAX_PROGRAM_BYTES = 256 << 10
 PYTHON_TAGS = ("python", "py", "python3", "")
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*$", re.MULTILINE)
+# Possessive, or a line with a stray backtick at its end would take quadratic time.
+_FENCE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n`]*+$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

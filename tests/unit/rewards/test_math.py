@@ -1,15 +1,11 @@
-"""Verdicts on right, wrong, evasive and expensive answers."""
+"""Statuses, golds in the forms of data sets, threads and asyncio; verdicts are in `test_math_suite.py` too."""
 
 import asyncio
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rlreason.rewards.extract import final_answer
 from rlreason.rewards.math import reward, verify
@@ -199,29 +195,9 @@ EXTRACTION = [
     ("unparseable", "5", "I don't know"),
     ("unparseable", "5", ""),
     ("wrong", "5", r"\boxed{}\boxed{6}"),
-    ("unparseable", "5", r"\boxed{" + "1" * 5000 + "}"),
+    ("unparseable", "6", r"\boxed{6} and so \boxed{}"),
+    ("wrong", "5", r"\boxed{" + "1" * 3000 + "}"),
 ]
-
-STRESS = [
-    "{" * 5000,
-    "$" * 20_001,
-    "$x$ " * 8000,
-    r"\boxed{" * 5000,
-    r"\boxed{1} or " * 5000,
-    "the answer is " * 5000,
-    "<answer>" * 5000,
-    "####  " * 5000,
-    "1," * 50_000,
-    "<think>" * 20_000,
-    "\\" * 50_001,
-    "(" * 300,
-]
-
-EXPENSIVE = [
-    "10^{10^{10}}", "9^{9^{9^{9}}}", "100000!", "5!!!!", "(10!)!", r"\binom{10^9}{10^8}", r"\sum_{k=1}^{10^9}k",
-    "(a+b+c+d+e+f+g+h)^{60}", "9" * 500, "+".join(["x"] * 190), r"\zeta(10^{9}+0.5)", r"\Gamma(10^{9})",
-    "2^{99999999}", "(2^{9999})^{9999}", "(1+x)^{9999}", r"\prod_{i=1}^{99999} i", "{" * 200 + "}" * 200,
-]  # fmt: skip
 
 
 def boxed(answer: str) -> str:
@@ -245,27 +221,11 @@ def test_extraction(status: str, gold: str, response: str) -> None:
     assert verify(response, gold).status == status, final_answer(response)
 
 
-@pytest.mark.parametrize("response", STRESS, ids=range(len(STRESS)))
-def test_extraction_is_quick_on_hostile_text(response: str) -> None:
-    began = time.monotonic()
-    assert verify(response, "5").value == 0.0
-    verify(response + r"\boxed{5}", "5")
-    assert time.monotonic() - began < 0.5
-
-
-@pytest.mark.parametrize("answer", EXPENSIVE, ids=range(len(EXPENSIVE)))
-def test_expensive_answers_meet_the_deadline(answer: str) -> None:
-    verify(boxed("x+0"), "x")  # starts the child: its start is not part of the deadline
-    began = time.monotonic()
-    score = verify(boxed(answer), "x+1", timeout_s=0.5)
-    assert score.value == 0.0 and score.status in ("wrong", "timeout")
-    assert time.monotonic() - began < 1.0
-
-
 def test_a_missed_deadline_is_a_timeout_and_is_not_remembered() -> None:
     verify(boxed("x+0"), "x")
-    hard = r"(a+b+c+d+e+f+g+h)^{50}"
-    assert verify(boxed(hard), "x^{50}", timeout_s=0.3).status == "timeout"
+    hard = "(" * 14 + "x+2" + ")" * 14
+    assert verify(boxed(hard), "x+1", timeout_s=0.05).status == "timeout"
+    assert verify(boxed(hard), "x+1", timeout_s=0.05).status == "timeout"
     assert verify(boxed("1+x"), "x+1").status == "ok", "the next check has a new child"
 
 
@@ -308,40 +268,10 @@ def test_works_in_threads_and_asyncio() -> None:
 def test_numbers_need_neither_sympy_nor_a_child() -> None:
     code = r"""
 import sys
-from rlreason.rewards import math
+from rlreason.rewards import math, math_workers
 assert math.verify(r"\boxed{\frac{1}{2}}", "0.5").value == 1.0
-assert math._child_function is None
+assert math_workers._pool.template is None
 heavy = {"torch", "ray", "vllm", "sympy", "math_verify", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
-
-
-def test_nothing_of_an_answer_is_executed(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    for payload in (rf"open('{mark}','w').write('x')*\pi", f"__import__('os').system('touch {mark}')",
-                    rf"[open('{mark}','w'), 1]", rf"\text{{open('{mark}','w')}}"):  # fmt: skip
-        for gold in (r"\pi", r"\begin{pmatrix}1\\2\end{pmatrix}", "x"):
-            assert verify(boxed(payload), gold).value == 0.0
-    assert not mark.exists()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.fractions(max_denominator=10**6), st.fractions(max_denominator=10**6))
-def test_rationals_are_equal_only_to_themselves(a: object, b: object) -> None:
-    assert verify(boxed(str(a)), str(a)).value == 1.0
-    assert verify(boxed(str(b)), str(a)).value == float(a == b)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(), st.integers(min_value=1, max_value=9))
-def test_integers_off_by_little_are_wrong(n: int, off: int) -> None:
-    assert verify(boxed(f"{n:,}"), str(n)).value == 1.0
-    assert verify(boxed(str(n + off)), str(n)).value == 0.0
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=r"\boxed{}$()<>/answer#= .,0123456789+-*^_!%", max_size=200))
-def test_extraction_takes_any_text(text: str) -> None:
-    found = final_answer(text)
-    assert found is None or all(part in text for part in found.parts)

@@ -1,0 +1,77 @@
+"""Prints what a dry run of a reward found: table, latencies, samples, the first broken verdict, the conclusion."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, kinds_of, mean
+from rlreason.types import FAILED_STATUSES
+
+NUM_SAMPLES = 3
+
+
+def show(found: DryRun, title: str, num_read: int, conclusion: str) -> None:
+    """To standard output; the conclusion is the last line."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(title)
+    console.print(f"{found.num_rows} of the {num_read} rows read were used; gold is written as `{found.form.name}`")
+    accepted = ", ".join(f"{form} {share}" for form, share in found.accepted.items())
+    console.print(f"golds that score 1.0 by form: {accepted or 'none in time'}")
+    console.print(_table(found.verdicts), soft_wrap=False)
+    console.print(_latency(found.verdicts))
+    for verdict in _samples(found):
+        score = verdict.score
+        task = verdict.probe.task
+        gold = "" if task.answer is None else f", gold {_line(str(task.answer), 60)}"
+        console.print(f"\n{verdict.probe.kind}, {task.id}{gold}")
+        console.print(f"  response  {_line(verdict.probe.response) or '(empty)'}")
+        # A traceback says what happened in its last line; the first one is shown whole below.
+        detail = _line(score.detail.strip().rpartition("\n")[2])
+        console.print(f"  verdict   {score.value:g} {score.status}{': ' * bool(detail)}{detail}")
+    broken = next((verdict for verdict in found.verdicts if verdict.score.status in FAILED_STATUSES), None)
+    if broken is not None:
+        console.print(f"\nfirst broken verdict: {broken.probe.kind}, {broken.probe.task.id}, {broken.score.status}")
+        console.print("".join(c for c in broken.score.detail if c.isprintable() or c == "\n").rstrip())
+    console.print(f"\n{conclusion}")
+
+
+def _table(verdicts: Sequence[Verdict]) -> Table:
+    table = Table()
+    for name in ("responses", "n", "mean", "scored 1", "verdicts"):
+        table.add_column(name, justify="left" if name in ("responses", "verdicts") else "right")
+    for kind in kinds_of(verdicts):
+        those = [verdict for verdict in verdicts if verdict.probe.kind == kind]
+        share = sum(verdict.score.value >= FULL_VALUE for verdict in those) / len(those)
+        statuses = Counter(verdict.score.status for verdict in those).most_common()
+        shown = ", ".join(f"{status} {count}" for status, count in statuses)
+        table.add_row(kind, str(len(those)), f"{mean(those):.3f}", f"{share:.1%}", shown)
+    return table
+
+
+def _latency(verdicts: Sequence[Verdict]) -> str:
+    """Percentiles by the nearest rank."""
+    times_ms = sorted(1000 * verdict.duration_s for verdict in verdicts)
+    ranks = {f"p{p}": times_ms[math.ceil(p / 100 * len(times_ms)) - 1] for p in (50, 90, 99)} | {"max": times_ms[-1]}
+    return "latency in ms: " + ", ".join(f"{name} {value:.2f}" for name, value in ranks.items())
+
+
+def _samples(found: DryRun) -> list[Verdict]:
+    """What surprises comes first: a gold that fails, a wrong answer that scores, a broken check; then one of each."""
+    gold, wrong = found.of(gold=True), found.of(gold=False)
+    surprises = [v for v in gold if v.score.value < FULL_VALUE][:1]
+    surprises += [v for v in wrong if v.score.value >= FULL_VALUE][:1]
+    usual = [next(v for v in found.verdicts if v.probe.kind == kind) for kind in kinds_of(found.verdicts)]
+    chosen: list[Verdict] = []
+    for verdict in surprises + usual:
+        if len(chosen) < NUM_SAMPLES and verdict not in chosen:
+            chosen.append(verdict)
+    return chosen
+
+
+def _line(text: str, max_chars: int = 200) -> str:
+    """One line, its end if it is long, without what a terminal would obey."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return text if len(text) <= max_chars else "..." + text[-max_chars:]

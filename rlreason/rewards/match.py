@@ -1,0 +1,155 @@
+r"""Rewards that compare plain answers: the same text, the last number, the chosen letter.
+
+What stands before the last `</think>` is not read; a `<think>` that never ends leaves no answer. A task with several
+golds accepts any one. Does not read mathematics beyond plain numbers: `math` does.
+"""
+
+import re
+import unicodedata
+from fractions import Fraction
+
+from rlreason.rewards import exact
+from rlreason.types import Score, Task, UserError
+
+WINDOW_CHARS = 4096
+"""Numbers and choices are looked for in the last characters only, so that time does not grow with the response."""
+
+
+def golds(task: Task) -> tuple[str, ...]:
+    """The task's gold answers, perhaps none."""
+    if task.answer is None:
+        return ()
+    return (task.answer,) if isinstance(task.answer, str) else task.answer
+
+
+def after_thought(response: str) -> str:
+    """What follows the last `</think>`; empty where a thought never ends."""
+    text = response.rpartition("</think>")[2]
+    return "" if "<think>" in text else text
+
+
+def exact_text(response: str, task: Task, *, ignore_case: bool = False) -> Score:
+    """1.0 where the answer part of the response is the gold text, up to white space and Unicode form (NFC)."""
+    wanted = [_plain(gold, ignore_case) for gold in golds(task)]
+    if not any(wanted):
+        return _no_gold(task, "text")
+    text = _plain(after_thought(response), ignore_case)
+    if not text:
+        return Score(value=0.0, status="unparseable", detail="no text in the answer")
+    return _right("same text") if text in wanted else _wrong("other text")
+
+
+def _plain(text: str, ignore_case: bool) -> str:
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text.casefold() if ignore_case else text
+
+
+_INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_NUMBER = re.compile(
+    r"(?:(?<![\w.)}\]])[-−])?[$€£]?(?:"
+    r"\\[dt]?frac\s?\{-?\d{1,40}\}\s?\{-?\d{1,40}\}"
+    rf"|(?<![\w.])(?:\d+ )?\d+/\d+"
+    rf"|(?<![\w.])(?:{_INTEGER}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{{1,4}})?"
+    r")(?:\s?\\?%)?"
+)
+
+
+def numeric(response: str, task: Task, *, abs_tolerance: float = 0.0, rel_tolerance: float = 0.0) -> Score:
+    """1.0 where the last number of the response equals the gold, as exact rationals; no float is involved.
+
+    Reads integers, decimals, `3/4`, mixed numbers, `\\frac{3}{4}`, percent, thousands commas, `1e5`. A gold in
+    GSM8K's form counts by what follows `####`. The tolerances are in the gold's unit and as a share of the gold; the
+    wider one holds. A gold that is no number is `verifier_error`.
+    """
+    if not (abs_tolerance >= 0 and rel_tolerance >= 0):
+        raise UserError(f"abs_tolerance {abs_tolerance} and rel_tolerance {rel_tolerance} must be 0 or above")
+    wanted = [number for gold in golds(task) if (number := _gold_number(gold)) is not None]
+    if not wanted:
+        return _no_gold(task, "a number")
+    found = _NUMBER.findall(after_thought(response)[-WINDOW_CHARS:])
+    given = _read(found[-1]) if found else None
+    if given is None:
+        return Score(value=0.0, status="unparseable", detail="no number in the answer")
+    # Through the decimal text: 0.1 means one tenth here, not the binary number next to it.
+    absolute, relative = Fraction(str(abs_tolerance)), Fraction(str(rel_tolerance))
+    for gold in wanted:
+        allowed = max(absolute, relative * abs(gold.value))
+        if exact.equal(given, gold) or abs(given.value - gold.value) <= allowed:
+            return _right(f"the last number, {found[-1]}, is right")
+    return _wrong(f"the last number is {found[-1]}")
+
+
+def _gold_number(gold: str) -> exact.Number | None:
+    gold = gold.rpartition("####")[2].strip()
+    return _read(gold) if _NUMBER.fullmatch(gold) else None
+
+
+def _read(text: str) -> exact.Number | None:
+    text = re.sub(r"\\[dt]frac", r"\\frac", text.replace("−", "-"))
+    return exact.read_number(re.sub(r"[$€£]", "", text))
+
+
+# "I" is a word too: "B, I think" chooses B alone. A small letter counts in brackets only.
+_LETTER = r"(?<![A-Za-z])(?:(?!I\s+[a-z])[A-J]|(?<=[({])[a-j](?=[)}]))(?![\w'])"
+_COMMAND = r"\\(?:text|math)[a-z]{0,6}"
+_GAP = rf"(?:{_COMMAND}|[^\w\n]){{0,10}}"
+# Letters listed beside the first: "A or B", "A, B", "(A) (B)"; in "B. C is too small" the second is a new sentence.
+_MORE = rf"(?:{_GAP}\b(?:or|and)\b{_GAP}{_LETTER}|{_GAP}{_LETTER}(?!\s+(?!(?:or|and)\b)[a-z]))*"
+_CHOSEN = rf"(?:{_COMMAND}|[\s*_$(\[{{:-]){{0,10}}(?P<first>{_LETTER})(?P<more>{_MORE})"
+_STRONG = re.compile(
+    r"(?:\\(?:boxed|fbox)\s*\{|<answer>|\b[Aa]nswers?\b(?:\*\*)?(?:\s+(?:is|are|would be|should be)\b)?"
+    rf"(?:\s+(?:option|choice)s?\b)?){_CHOSEN}"
+)
+_WEAK = re.compile(rf"\b(?i:option|choice|choose|select|pick)\b(?:\s+is\b)?{_CHOSEN}")
+_LINE = re.compile(rf"(?m)^{_CHOSEN}(?=[\s*_$)\]}}]*(?:[.):]|$))")
+_JOINER = re.compile(r"x?or|and|also|maybe|perhaps|possibly|either|the|is|it|could|be|final|text|answer", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]+|\d+")
+
+
+def choice(response: str, task: Task) -> Score:
+    r"""1.0 where the letter that the response commits to last is the gold one, A to J.
+
+    A commitment is `\boxed{B}`, `<answer>B</answer>` or "answer is B"; without one "option B"; without that a line
+    that starts with the letter, as in "B) because". Several letters side by side, such as "A or B" or all of them
+    one after the other, are wrong. A gold is a letter with or without brackets, or one with its text, "B. Paris".
+    """
+    wanted = {match["first"].upper() for gold in golds(task) if (match := _LINE.match(gold.strip()))}
+    if not wanted:
+        return _no_gold(task, "a letter from A to J")
+    text = after_thought(response)[-WINDOW_CHARS:].strip()
+    for marks in (_STRONG, _WEAK, _LINE):
+        matches = list(marks.finditer(text))
+        if matches:
+            return _judge_choice(_last_commitment(text, matches), wanted)
+    return Score(value=0.0, status="unparseable", detail="no choice in the answer")
+
+
+def _last_commitment(text: str, matches: list[re.Match[str]]) -> set[str]:
+    """Letters of the last match, and of those before it that no correcting word parts from it."""
+    letters: set[str] = set()
+    after = len(text)
+    for match in reversed(matches):
+        gap = text[match.end() : after] if letters else ""
+        if any(not _JOINER.fullmatch(word) for word in _WORD.findall(gap)):
+            break
+        letters |= {letter.upper() for letter in (match["first"], *re.findall(_LETTER, match["more"]))}
+        after = match.start()
+    return letters
+
+
+def _judge_choice(letters: set[str], wanted: set[str]) -> Score:
+    if len(letters) > 1:
+        return _wrong(f"several choices: {', '.join(sorted(letters))}")
+    return _right(f"chose {min(letters)}") if letters <= wanted else _wrong(f"chose {min(letters)}")
+
+
+def _no_gold(task: Task, wanted: str) -> Score:
+    return Score(value=0.0, status="verifier_error", detail=f"the gold answer of task {task.id} is not {wanted}")
+
+
+def _right(detail: str) -> Score:
+    return Score(value=1.0, status="ok", detail=detail)
+
+
+def _wrong(detail: str) -> Score:
+    return Score(value=0.0, status="wrong", detail=detail)

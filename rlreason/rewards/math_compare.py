@@ -1,0 +1,338 @@
+r"""Decides whether two answers are equal, cheap and certain tests first: text, choices, words, bases, exact numbers,
+then part by part, and what is left by sympy in a worker.
+
+Takes normalised text. Values are equal or not: nothing is rounded, no unit is converted, no prose is understood.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlreason.rewards import exact, math_workers
+from rlreason.rewards.guards import refuse
+from rlreason.rewards.killable import Crashed, Raised, Returned, TimedOut
+from rlreason.rewards.math_structure import Structure, show, structure
+from rlreason.rewards.normalise import plain_words, split_unit, units_disagree
+from rlreason.types import ScoreStatus
+
+MAX_EQUATION_SIDES = 4
+MAX_NESTING = 3
+"""Of parts: a set of points has two levels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Example: Verdict(equal=False, detail="different rationals")."""
+
+    equal: bool
+    detail: str
+
+
+class UndecidedError(Exception):
+    """No verdict: a deadline was missed, the gold cannot be read, or a worker died."""
+
+    def __init__(self, status: ScoreStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def compare(answer: str, gold: str, deadline: float, nesting: int = 0) -> Verdict:
+    """deadline: as `time.monotonic` counts. Raises UndecidedError where there is no verdict."""
+    if _same_text(answer, gold):
+        return _yes("same text")
+    for test in (_as_choice, _as_words, _with_base, _as_numbers):
+        verdict = test(answer, gold)
+        if verdict is not None:
+            return verdict
+    wanted, given = structure(gold), structure(answer)
+    if (wanted is not None or given is not None) and nesting < MAX_NESTING:
+        verdict = _by_structure(answer, given, gold, wanted, deadline, nesting + 1)
+        if verdict is not None:
+            return verdict
+    if "=" in answer or "=" in gold:
+        return _as_equations(answer, gold, deadline)
+    return _by_sympy(answer, gold, deadline)
+
+
+def compare_parts(answers: Sequence[str], gold: str, deadline: float) -> Verdict:
+    """Several answers that stand side by side are right only if the gold is that set."""
+    wanted = structure(gold)
+    if wanted is None:
+        return _no(f"{len(answers)} different answers")
+    given = Structure(kind="list", parts=tuple(answers))
+    if wanted.kind in ("list", "set", "tuple") and len(wanted.parts) == len(answers):
+        return _equal_parts(given, wanted, deadline, 1)
+    return compare(", ".join(answers), gold, deadline)
+
+
+_IDLE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
+
+
+def _same_text(answer: str, gold: str) -> bool:
+    """Spaces count only where they part two words or numbers: `4 2` is not `42`."""
+    return _IDLE_SPACE.sub("", answer) == _IDLE_SPACE.sub("", gold)
+
+
+_CHOICE = re.compile(
+    r"(?:\(?([A-J])\)?|\(([A-J])\)|\(?\\text\s*\{\s*\(?([A-J])[):.]*\s*\}\)?)(?P<content>(?:(?<=\})|\s).+)?"
+)
+_CHOSEN = re.compile(r"\(?(?:\\text\s*\{\s*)?\(?([A-J])\)?\s*\}?\)?(?=[.):,\s\\]|$)")
+_OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
+
+
+def _as_choice(answer: str, gold: str) -> Verdict | None:
+    """Letters count only where the gold is a letter. `(B) 12` chooses B; two letters choose nothing."""
+    wanted = _CHOICE.fullmatch(gold)
+    if wanted is None or (wanted["content"] and wanted[1] and not gold.startswith("(")):
+        return None
+    chosen = _CHOSEN.match(answer)
+    letter = wanted[1] or wanted[2] or wanted[3]
+    if chosen is not None and chosen[1] == letter and not _OTHER_CHOICE.search(answer, chosen.end()):
+        return _yes("same choice")
+    if wanted["content"] and _same_text(answer, wanted["content"]):
+        return _yes("the choice's content")
+    return _no("another choice")
+
+
+_WORDS = re.compile(r"[A-Za-z][A-Za-z ,.'-]*")
+_CAPITALISED = re.compile(r"[A-Z][a-z]+")
+_SHORT_WORDS = frozenset({"yes", "no", "odd", "dne", "none", "red", "both"})
+
+
+def _as_words(answer: str, gold: str) -> Verdict | None:
+    """A gold in words is compared as words. Short ones ("xy") may be a product of variables: not here."""
+    bare = plain_words(gold)
+    if not any(len(word) > 1 for word in re.findall("[A-Za-z]+", bare)):
+        return None  # a list of names
+    long = " " in bare or len(bare) > 3 or _CAPITALISED.fullmatch(bare) or bare.casefold() in _SHORT_WORDS
+    if _WORDS.fullmatch(bare) and long:
+        same = plain_words(answer).casefold().split() == bare.casefold().split()
+        return _yes("same words") if same else _no("other words")
+    if exact.read_number(gold) is not None and not any(c.isdigit() or c in "\\√" for c in answer):
+        return _no("no number in the answer")
+    return None
+
+
+_BASED = re.compile(
+    r"(?:\\text\s*\{)?\(?([0-9]*\.(?:[0-9]|\\overline\s*\{\d+\})+|[0-9][0-9A-Za-z,]*|[0-9A-F]+)\)?\}?"
+    r"\s*_\s*(?:\{\s*(?:\\text\s*\{)?\(?(\w+)\)?\}?\s*\}|(\d))"
+)
+_BASE_NAMES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+               "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
+
+
+def _numeral(text: str) -> tuple[str, str] | None:
+    """Digits and base of `204_5`, `AB_{16}`. `A_1` is an indexed name: letters alone need a base above ten."""
+    match = _BASED.fullmatch(text)
+    if match is None:
+        return None
+    digits, base = match[1].replace(",", ""), match[2] or match[3]
+    base = _BASE_NAMES.get(base, base)
+    if base.isdigit() and (digits[0].isdigit() or int(base) > 10):
+        return digits.upper(), base
+    return (digits, base) if digits.isdigit() and len(base) == 1 else None
+
+
+def _with_base(answer: str, gold: str) -> Verdict | None:
+    """Digits and base must both agree; a numeral without its base is another number."""
+    given, wanted = _numeral(answer), _numeral(gold)
+    if given is None and wanted is None:
+        return None
+    return _yes("same numeral and base") if given == wanted else _no("another numeral or base")
+
+
+def _as_numbers(answer: str, gold: str) -> Verdict | None:
+    answer_number, answer_unit = split_unit(answer)
+    gold_number, gold_unit = split_unit(gold)
+    expected = exact.read_number(gold_number)
+    given = exact.read_number(answer_number)
+    if expected is None or given is None:
+        return None
+    if units_disagree(answer_unit, gold_unit):
+        return _no(f"unit {answer_unit} for {gold_unit}")
+    return _yes("equal as rationals") if exact.equal(given, expected) else _no("different rationals")
+
+
+_NAMED_VALUE = re.compile(r"([a-zA-Z])(?:_\{?\w+\}?)?\s*=\s*(.+)")
+
+
+def _without_names(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """`x=1, x=2` and `x_1=1, x_2=2` are two values of x; `x=2, y=1` is something else."""
+    matches = [_NAMED_VALUE.fullmatch(part) for part in parts]
+    named = [match for match in matches if match is not None]
+    rest_is_plain = all("=" not in part for part, match in zip(parts, matches, strict=True) if match is None)
+    if not named or not rest_is_plain or len({match[1] for match in named}) > 1 or (matches[0] is None):
+        return parts
+    return tuple(match[2] if match is not None else part for part, match in zip(parts, matches, strict=True))
+
+
+def _named_point(found: Structure) -> tuple[str, ...]:
+    """The values of `x=1, y=2`, in the order of the names: the point (1, 2)."""
+    matches = [_NAMED_VALUE.fullmatch(part) for part in found.parts] if found.kind == "list" else []
+    names = [match[1] for match in matches if match is not None]
+    if len(names) < len(matches) or len(set(names)) < len(names):
+        return ()
+    return tuple(value for _, value in sorted((match[1], match[2]) for match in matches if match is not None))
+
+
+def _by_structure(
+    answer: str, given: Structure | None, gold: str, wanted: Structure | None, deadline: float, nesting: int
+) -> Verdict | None:
+    """None where the text does not decide: unions that may touch, sets that are described, a point without brackets."""
+    if wanted is None or given is None:
+        return _one_against_many(answer, given, gold, wanted, deadline, nesting)
+    kinds = {given.kind, wanted.kind}
+    if "union" in kinds and kinds <= {"union", "list", "set"}:
+        verdict = _equal_parts(given, wanted, deadline, nesting)
+        return verdict if verdict.equal else _by_sympy(_interval_text(given), _interval_text(wanted), deadline)
+    points = [_named_point(side) for side in (given, wanted)]
+    if kinds == {"list", "tuple"} or (kinds == {"list"} and any(points)):
+        # Numbers without brackets may be a point, and then stand in its order, as `x=1, y=2` does.
+        sides = [Structure(kind="tuple", parts=p or s.parts) for p, s in zip(points, (given, wanted), strict=True)]
+        return _equal_parts(sides[0], sides[1], deadline, nesting)
+    if given.kind == wanted.kind or kinds == {"list", "set"}:
+        return _equal_parts(given, wanted, deadline, nesting)
+    if "union" in kinds and not kinds & {"matrix", "cases", "ratio"}:
+        return _by_sympy(_interval_text(given), _interval_text(wanted), deadline)
+    return _no(f"a {given.kind} for a {wanted.kind}")
+
+
+def _interval_text(found: Structure) -> str:
+    return show(Structure(kind="union", parts=found.parts) if found.kind == "list" else found)
+
+
+def _one_against_many(
+    answer: str, given: Structure | None, gold: str, wanted: Structure | None, deadline: float, nesting: int
+) -> Verdict | None:
+    many = given or wanted
+    assert many is not None
+    single = gold if wanted is None else answer
+    if many.kind in ("list", "set") and len(many.parts) == 1:
+        pair = (many.parts[0], gold) if given is not None else (answer, many.parts[0])
+        return compare(*pair, deadline, nesting)
+    described = re.search(r"\\(?:setminus|backslash|mathbb|cap|in)(?![a-zA-Z])", single)
+    if described and many.kind in ("union", "set", "tuple", "closed", "left-open", "right-open"):
+        texts = (show(given) if given else answer, show(wanted) if wanted else gold)
+        return _by_sympy(*texts, deadline)
+    if many.kind == "ratio":
+        return None
+    if many.kind == "matrix" and re.search(r"\\begin|\^", single):
+        return None
+    return _no(f"a {many.kind} against one value")
+
+
+def _equal_parts(given: Structure, wanted: Structure, deadline: float, nesting: int) -> Verdict:
+    answers, golds = _without_names(given.parts), _without_names(wanted.parts)
+    if given.kind == "set" or wanted.kind == "set":
+        answers, golds = tuple(dict.fromkeys(answers)), tuple(dict.fromkeys(golds))
+    if len(answers) != len(golds) or given.num_columns != wanted.num_columns:
+        return _no(f"{len(answers)} parts for {len(golds)}")
+    if given.is_ordered or wanted.is_ordered:
+        for one, other in zip(answers, golds, strict=True):
+            if not compare(one, other, deadline, nesting).equal:
+                return _no(f"part {one} is not {other}")
+        return _yes("equal part by part")
+    left = list(golds)
+    for one in answers:
+        # The same text first: it needs no comparison, and most lists agree in their order or in their sorted order.
+        left.sort(key=lambda other, one=one: not _same_text(one, other))  # type: ignore[misc]
+        match = next((k for k, other in enumerate(left) if compare(one, other, deadline, nesting).equal), None)
+        if match is None:
+            return _no(f"part {one} is not in the gold")
+        del left[match]
+    return _yes("equal part by part")
+
+
+_EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
+_NAME = re.compile(r"[^-0-9+*/.,<>=]{1,30}(?:[_^]\s*(?:\{[^{}]*\}|\w))?(?:\([^()]{1,20}\))?'?")
+_SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*[-+]\s*[a-zA-Z])+")
+
+
+def _sides(text: str, other: str) -> list[str]:
+    """The sides of `x = 2 + 3 = 5` without the name in front, or at the end. `a + b` names a value only where the
+    other text is a value; beside an equation it is one."""
+    sides = [side.strip() for side in _EQUALS.split(text)]
+    if len(sides) == 1:
+        return sides
+    if _NAME.fullmatch(sides[0]) or ("=" not in other and _SUM_OF_NAMES.fullmatch(sides[0])):
+        return sides[1:]
+    if _NAME.fullmatch(sides[-1]) and exact.read_number(sides[0]) is not None:
+        return sides[:-1]
+    return sides
+
+
+def _as_equations(answer: str, gold: str, deadline: float) -> Verdict:
+    """Every side must equal the gold, so that `56 = 57` is no way to say 57; two equations are compared whole."""
+    if not any(map(str.isalpha, gold)):
+        gold = _EQUALS.split(gold)[-1].strip()  # of `2 + 3 = 5` the value is meant
+    given, wanted = _sides(answer, gold), _sides(gold, answer)
+    if not all(given) or not all(wanted) or max(len(given), len(wanted)) > MAX_EQUATION_SIDES:
+        return _no("an equation with empty or too many sides")
+    if len(wanted) == 1 and (given, wanted) != ([answer], [gold]):
+        for side in reversed(given):
+            verdict = compare(side, wanted[0], deadline, MAX_NESTING - 1)
+            if not verdict.equal:
+                break
+        same_name = len(given) == 1 and _EQUALS.split(answer)[0].strip() == _EQUALS.split(gold)[0].strip()
+        two_equations = "=" in gold and "=" in answer and any(map(str.isalpha, answer)) and not same_name
+        if verdict.equal or not two_equations:
+            return verdict
+    return _by_sympy(answer, gold, deadline)
+
+
+_E_NOTATION = re.compile(r"-?[\d.]+[eE][-+]?\d+")
+
+
+def _without_exponent_letter(text: str) -> str:
+    """The parser takes the e of `1e-7` for 2.718."""
+    number = exact.read_number(text) if _E_NOTATION.fullmatch(text) else None
+    return text if number is None else rf"\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
+
+
+_WORD_COMMAND = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
+
+
+_FIGURE = re.compile(r"\\(?:angle|triangle|overrightarrow|overleftrightarrow)(?![a-zA-Z])|\\overline\s*\{[A-Z]")
+
+
+def _by_sympy(answer: str, gold: str, deadline: float) -> Verdict:
+    reason = refuse(answer, gold)
+    if reason is not None:
+        return _no(f"refused: {reason}")
+    if _FIGURE.search(answer) or _FIGURE.search(gold):
+        return _no("names of figures are compared as text")  # the parser would read `ABC` as a product
+    answer, gold = split_unit(answer)[0], split_unit(gold)[0]
+    # The parser drops words and primes: they must be the same on both sides.
+    dropped = [
+        sorted(" ".join(_WORD_COMMAND.findall(s)).casefold().split()) + ["'"] * s.count("'") for s in (answer, gold)
+    ]
+    if dropped[0] != dropped[1]:
+        return _no("words or primes that the gold does not have")
+    gold, answer = _without_exponent_letter(gold), _without_exponent_letter(answer)
+    match math_workers.compare(gold, answer, timeout_s=max(0.01, deadline - time.monotonic())):
+        case Returned(value="equal"):
+            return _yes("equal by sympy")
+        case Returned(value="different"):
+            return _no("different by sympy")
+        case Returned(value="answer_unread"):
+            return _no("the answer is not mathematics that the parser reads")
+        case Returned(value="gold_unread"):
+            raise UndecidedError("verifier_error", f"the gold answer {gold!r} is not mathematics that the parser reads")
+        case TimedOut(at_load=False):
+            raise UndecidedError("timeout", "the symbolic comparison passed its deadline")
+        case Raised(traceback=text):
+            raise UndecidedError("verifier_error", text)
+        case Crashed(detail=text):
+            raise UndecidedError("verifier_error", f"the comparing process died: {text}")
+        case failure:
+            raise UndecidedError("verifier_error", f"the comparing process answered nonsense: {failure}")
+
+
+def _yes(detail: str) -> Verdict:
+    return Verdict(equal=True, detail=detail)
+
+
+def _no(detail: str) -> Verdict:
+    return Verdict(equal=False, detail=detail)
