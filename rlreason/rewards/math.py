@@ -5,12 +5,12 @@ Several different answers side by side are wrong unless the gold is that set. No
 as Python. Does not convert units, does not read prose, does not judge the reasoning.
 """
 
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 
 from rlreason.rewards.extract import Extracted, final_answer
 from rlreason.rewards.math_compare import UndecidedError, compare, compare_parts
+from rlreason.rewards.math_workers import Budget
 from rlreason.rewards.normalise import normalise
 from rlreason.types import Score, ScoreStatus, Task
 
@@ -59,7 +59,7 @@ def _judge(found: Extracted, gold: str, timeout_s: float) -> Score:
 @lru_cache(maxsize=_CACHE_SIZE)
 def _decide(parts: tuple[str, ...], gold: str, timeout_s: float) -> Score:
     """Remembers verdicts; an UndecidedError passes the cache: a deadline missed under load must not stick."""
-    deadline = time.monotonic() + timeout_s
+    budget = Budget(left_s=timeout_s)
     num_chars = sum(map(len, parts))
     if num_chars > max(MAX_ANSWER_CHARS, 2 * len(gold)):
         return Score(value=0.0, status="wrong", detail=f"refused: an answer of {num_chars} characters")
@@ -69,7 +69,7 @@ def _decide(parts: tuple[str, ...], gold: str, timeout_s: float) -> Score:
         return _NO_ANSWER
     if not gold:
         raise UndecidedError("verifier_error", "the gold answer is empty")
-    verdict = compare(answers[0], gold, deadline) if len(answers) == 1 else compare_parts(answers, gold, deadline)
+    verdict = compare(answers[0], gold, budget) if len(answers) == 1 else compare_parts(answers, gold, budget)
     return Score(value=float(verdict.equal), status="ok" if verdict.equal else "wrong", detail=verdict.detail)
 
 

@@ -33,6 +33,7 @@ _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\overline\s*\{(\d+)\})?(?![\d.
 
 def compare(gold: str, answer: str) -> Comparison:
     """Both are bare LaTeX, without dollars or box."""
+    sympy.core.random.seed(0)  # simplification draws points: a verdict must not depend on what was compared before
     gold_expression = _read(_exact_decimals(gold))
     if gold_expression is None:
         return "gold_unread"

@@ -5,7 +5,6 @@ Takes normalised text. Values are equal or not: nothing is rounded, no unit is c
 """
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from rlreason.rewards import exact, math_workers
 from rlreason.rewards.guards import refuse
 from rlreason.rewards.killable import Crashed, Raised, Returned, TimedOut
 from rlreason.rewards.math_structure import Structure, show, structure
+from rlreason.rewards.math_workers import Budget
 from rlreason.rewards.normalise import plain_words, split_unit, units_disagree
 from rlreason.types import ScoreStatus
 
@@ -38,8 +38,8 @@ class UndecidedError(Exception):
         self.detail = detail
 
 
-def compare(answer: str, gold: str, deadline: float, nesting: int = 0) -> Verdict:
-    """deadline: as `time.monotonic` counts. Raises UndecidedError where there is no verdict."""
+def compare(answer: str, gold: str, budget: Budget, nesting: int = 0) -> Verdict:
+    """Charges the budget. Raises UndecidedError where there is no verdict."""
     if _same_text(answer, gold):
         return _yes("same text")
     for test in (_as_choice, _as_words, _with_base, _as_numbers):
@@ -48,23 +48,23 @@ def compare(answer: str, gold: str, deadline: float, nesting: int = 0) -> Verdic
             return verdict
     wanted, given = structure(gold), structure(answer)
     if (wanted is not None or given is not None) and nesting < MAX_NESTING:
-        verdict = _by_structure(answer, given, gold, wanted, deadline, nesting + 1)
+        verdict = _by_structure(answer, given, gold, wanted, budget, nesting + 1)
         if verdict is not None:
             return verdict
     if "=" in answer or "=" in gold:
-        return _as_equations(answer, gold, deadline)
-    return _by_sympy(answer, gold, deadline)
+        return _as_equations(answer, gold, budget)
+    return _by_sympy(answer, gold, budget)
 
 
-def compare_parts(answers: Sequence[str], gold: str, deadline: float) -> Verdict:
+def compare_parts(answers: Sequence[str], gold: str, budget: Budget) -> Verdict:
     """Several answers that stand side by side are right only if the gold is that set."""
     wanted = structure(gold)
     if wanted is None:
         return _no(f"{len(answers)} different answers")
     given = Structure(kind="list", parts=tuple(answers))
     if wanted.kind in ("list", "set", "tuple") and len(wanted.parts) == len(answers):
-        return _equal_parts(given, wanted, deadline, 1)
-    return compare(", ".join(answers), gold, deadline)
+        return _equal_parts(given, wanted, budget, 1)
+    return compare(", ".join(answers), gold, budget)
 
 
 _IDLE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
@@ -178,24 +178,24 @@ def _named_point(found: Structure) -> tuple[str, ...]:
 
 
 def _by_structure(
-    answer: str, given: Structure | None, gold: str, wanted: Structure | None, deadline: float, nesting: int
+    answer: str, given: Structure | None, gold: str, wanted: Structure | None, budget: Budget, nesting: int
 ) -> Verdict | None:
     """None where the text does not decide: unions that may touch, sets that are described, a point without brackets."""
     if wanted is None or given is None:
-        return _one_against_many(answer, given, gold, wanted, deadline, nesting)
+        return _one_against_many(answer, given, gold, wanted, budget, nesting)
     kinds = {given.kind, wanted.kind}
     if "union" in kinds and kinds <= {"union", "list", "set"}:
-        verdict = _equal_parts(given, wanted, deadline, nesting)
-        return verdict if verdict.equal else _by_sympy(_interval_text(given), _interval_text(wanted), deadline)
+        verdict = _equal_parts(given, wanted, budget, nesting)
+        return verdict if verdict.equal else _by_sympy(_interval_text(given), _interval_text(wanted), budget)
     points = [_named_point(side) for side in (given, wanted)]
     if kinds == {"list", "tuple"} or (kinds == {"list"} and any(points)):
         # Numbers without brackets may be a point, and then stand in its order, as `x=1, y=2` does.
         sides = [Structure(kind="tuple", parts=p or s.parts) for p, s in zip(points, (given, wanted), strict=True)]
-        return _equal_parts(sides[0], sides[1], deadline, nesting)
+        return _equal_parts(sides[0], sides[1], budget, nesting)
     if given.kind == wanted.kind or kinds == {"list", "set"}:
-        return _equal_parts(given, wanted, deadline, nesting)
+        return _equal_parts(given, wanted, budget, nesting)
     if "union" in kinds and not kinds & {"matrix", "cases", "ratio"}:
-        return _by_sympy(_interval_text(given), _interval_text(wanted), deadline)
+        return _by_sympy(_interval_text(given), _interval_text(wanted), budget)
     return _no(f"a {given.kind} for a {wanted.kind}")
 
 
@@ -204,18 +204,18 @@ def _interval_text(found: Structure) -> str:
 
 
 def _one_against_many(
-    answer: str, given: Structure | None, gold: str, wanted: Structure | None, deadline: float, nesting: int
+    answer: str, given: Structure | None, gold: str, wanted: Structure | None, budget: Budget, nesting: int
 ) -> Verdict | None:
     many = given or wanted
     assert many is not None
     single = gold if wanted is None else answer
     if many.kind in ("list", "set") and len(many.parts) == 1:
         pair = (many.parts[0], gold) if given is not None else (answer, many.parts[0])
-        return compare(*pair, deadline, nesting)
+        return compare(*pair, budget, nesting)
     described = re.search(r"\\(?:setminus|backslash|mathbb|cap|in)(?![a-zA-Z])", single)
     if described and many.kind in ("union", "set", "tuple", "closed", "left-open", "right-open"):
         texts = (show(given) if given else answer, show(wanted) if wanted else gold)
-        return _by_sympy(*texts, deadline)
+        return _by_sympy(*texts, budget)
     if many.kind == "ratio":
         return None
     if many.kind == "matrix" and re.search(r"\\begin|\^", single):
@@ -223,7 +223,7 @@ def _one_against_many(
     return _no(f"a {many.kind} against one value")
 
 
-def _equal_parts(given: Structure, wanted: Structure, deadline: float, nesting: int) -> Verdict:
+def _equal_parts(given: Structure, wanted: Structure, budget: Budget, nesting: int) -> Verdict:
     answers, golds = _without_names(given.parts), _without_names(wanted.parts)
     if given.kind == "set" or wanted.kind == "set":
         answers, golds = tuple(dict.fromkeys(answers)), tuple(dict.fromkeys(golds))
@@ -231,14 +231,14 @@ def _equal_parts(given: Structure, wanted: Structure, deadline: float, nesting: 
         return _no(f"{len(answers)} parts for {len(golds)}")
     if given.is_ordered or wanted.is_ordered:
         for one, other in zip(answers, golds, strict=True):
-            if not compare(one, other, deadline, nesting).equal:
+            if not compare(one, other, budget, nesting).equal:
                 return _no(f"part {one} is not {other}")
         return _yes("equal part by part")
     left = list(golds)
     for one in answers:
         # The same text first: it needs no comparison, and most lists agree in their order or in their sorted order.
         left.sort(key=lambda other, one=one: not _same_text(one, other))  # type: ignore[misc]
-        match = next((k for k, other in enumerate(left) if compare(one, other, deadline, nesting).equal), None)
+        match = next((k for k, other in enumerate(left) if compare(one, other, budget, nesting).equal), None)
         if match is None:
             return _no(f"part {one} is not in the gold")
         del left[match]
@@ -263,7 +263,7 @@ def _sides(text: str, other: str) -> list[str]:
     return sides
 
 
-def _as_equations(answer: str, gold: str, deadline: float) -> Verdict:
+def _as_equations(answer: str, gold: str, budget: Budget) -> Verdict:
     """Every side must equal the gold, so that `56 = 57` is no way to say 57; two equations are compared whole."""
     if not any(map(str.isalpha, gold)):
         gold = _EQUALS.split(gold)[-1].strip()  # of `2 + 3 = 5` the value is meant
@@ -272,14 +272,14 @@ def _as_equations(answer: str, gold: str, deadline: float) -> Verdict:
         return _no("an equation with empty or too many sides")
     if len(wanted) == 1 and (given, wanted) != ([answer], [gold]):
         for side in reversed(given):
-            verdict = compare(side, wanted[0], deadline, MAX_NESTING - 1)
+            verdict = compare(side, wanted[0], budget, MAX_NESTING - 1)
             if not verdict.equal:
                 break
         same_name = len(given) == 1 and _EQUALS.split(answer)[0].strip() == _EQUALS.split(gold)[0].strip()
         two_equations = "=" in gold and "=" in answer and any(map(str.isalpha, answer)) and not same_name
         if verdict.equal or not two_equations:
             return verdict
-    return _by_sympy(answer, gold, deadline)
+    return _by_sympy(answer, gold, budget)
 
 
 _E_NOTATION = re.compile(r"-?[\d.]+[eE][-+]?\d+")
@@ -292,12 +292,10 @@ def _without_exponent_letter(text: str) -> str:
 
 
 _WORD_COMMAND = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
-
-
 _FIGURE = re.compile(r"\\(?:angle|triangle|overrightarrow|overleftrightarrow)(?![a-zA-Z])|\\overline\s*\{[A-Z]")
 
 
-def _by_sympy(answer: str, gold: str, deadline: float) -> Verdict:
+def _by_sympy(answer: str, gold: str, budget: Budget) -> Verdict:
     reason = refuse(answer, gold)
     if reason is not None:
         return _no(f"refused: {reason}")
@@ -311,7 +309,7 @@ def _by_sympy(answer: str, gold: str, deadline: float) -> Verdict:
     if dropped[0] != dropped[1]:
         return _no("words or primes that the gold does not have")
     gold, answer = _without_exponent_letter(gold), _without_exponent_letter(answer)
-    match math_workers.compare(gold, answer, timeout_s=max(0.01, deadline - time.monotonic())):
+    match math_workers.compare(gold, answer, budget):
         case Returned(value="equal"):
             return _yes("equal by sympy")
         case Returned(value="different"):

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rlreason.rewards.killable import Crashed, Raised, Result, Returned, TimedOut, start_process
@@ -26,6 +27,7 @@ MEMORY_BYTES = 1 << 30
 """Address space of one worker."""
 MAX_CALLS = 1000
 """A worker is replaced after as many comparisons: sympy's caches grow, and a poisoned state ends there."""
+MIN_TIMEOUT_S = 0.01
 START_TIMEOUT_S = 60.0
 FORK_TIMEOUT_S = 10.0
 MAX_REPLY_BYTES = 1 << 16
@@ -33,6 +35,13 @@ _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from rlreason.rewards.math_template import main; main(int(sys.argv[2]))"
 )
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one check may still take in workers; waiting for a free one costs nothing. Example: Budget(left_s=5.0)."""
+
+    left_s: float
 
 
 class Worker:
@@ -184,14 +193,16 @@ class Pool:
         self._idle: list[Worker] = []
         self._slots = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
 
-    def compare(self, gold: str, answer: str, *, timeout_s: float) -> Result:
-        """`Returned(value=math_child.Comparison)`; the deadline counts from the moment a worker takes the call."""
+    def compare(self, gold: str, answer: str, budget: Budget) -> Result:
+        """`Returned(value=math_child.Comparison)`; charges the budget for the time that a worker takes."""
         with self._slots:
             try:
                 worker = self._take()
             except OSError as error:
                 return Crashed(detail=f"could not start: {error}", at_load=True)
-            result = worker.compare(gold, answer, timeout_s)
+            began = time.monotonic()
+            result = worker.compare(gold, answer, max(MIN_TIMEOUT_S, budget.left_s))
+            budget.left_s -= time.monotonic() - began
             if isinstance(result, Returned | Raised):
                 self._idle.append(worker)
             return result
@@ -226,9 +237,9 @@ class Pool:
         return template.fork()
 
 
-def compare(gold: str, answer: str, *, timeout_s: float) -> Result:
+def compare(gold: str, answer: str, budget: Budget) -> Result:
     """`Pool.compare` of the one pool of this process."""
-    return _pool.compare(gold, answer, timeout_s=timeout_s)
+    return _pool.compare(gold, answer, budget)
 
 
 def _left_s(deadline: float) -> float:

@@ -26,7 +26,7 @@ def pool() -> Iterator[math_workers.Pool]:
 
 
 def ask(pool: math_workers.Pool, answer: str = "1+x", timeout_s: float = 20.0) -> Result:
-    return pool.compare("x+1", answer, timeout_s=timeout_s)
+    return pool.compare("x+1", answer, math_workers.Budget(left_s=timeout_s))
 
 
 def worker_pids(pool: math_workers.Pool) -> list[int]:
@@ -53,7 +53,7 @@ def test_verdicts(pool: math_workers.Pool) -> None:
     assert ask(pool) == Returned(value="equal")
     assert ask(pool, "x+2") == Returned(value="different")
     assert ask(pool, "][") == Returned(value="answer_unread")
-    assert pool.compare("][", "x", timeout_s=20.0) == Returned(value="gold_unread")
+    assert pool.compare("][", "x", math_workers.Budget(left_s=20.0)) == Returned(value="gold_unread")
 
 
 def test_processor_time_is_bounded_and_the_next_check_pays_no_import(pool: math_workers.Pool) -> None:
@@ -100,6 +100,19 @@ def test_death_during_a_check_is_told(pool: math_workers.Pool, victim: str) -> N
     result = ask(pool, ENDLESS)
     assert isinstance(result, Crashed) and ("SIGKILL" in result.detail or "template" in result.detail), result
     assert ask(pool) == Returned(value="equal")
+
+
+def test_waiting_for_a_worker_is_not_charged(pool: math_workers.Pool) -> None:
+    ask(pool)
+    budget = math_workers.Budget(left_s=20.0)
+    busy = [threading.Thread(target=ask, args=(pool, ENDLESS)) for _ in os.sched_getaffinity(0)]
+    for thread in busy:
+        thread.start()
+    time.sleep(0.1)
+    assert pool.compare("x+1", "1+x", budget) == Returned(value="equal")
+    for thread in busy:
+        thread.join()
+    assert budget.left_s > 19.5, "the others took more than half a second"
 
 
 def test_threads_share_the_workers(pool: math_workers.Pool) -> None:
@@ -153,7 +166,7 @@ print(template, *open(f"/proc/{template}/task/{template}/children").read().split
 if sys.argv[1] == "exit":
     sys.exit()
 if sys.argv[1] == "busy":
-    math_workers.compare("x", sys.argv[2], timeout_s=60.0)
+    math_workers.compare("x", sys.argv[2], math_workers.Budget(left_s=60.0))
 time.sleep(60)
 """
 
