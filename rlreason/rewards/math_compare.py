@@ -98,12 +98,17 @@ def _as_choice(answer: str, gold: str) -> Verdict | None:
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ,.'-]*")
 _CAPITALISED = re.compile(r"[A-Z][a-z]+")
+_EMPTY_SET = re.compile(
+    r"no (?:real |integer |such )?(?:solutions?|roots?)|(?:the )?empty ?set|none|\\emptyset|\\\{\s*\\\}", re.IGNORECASE
+)
 _SHORT_WORDS = frozenset({"yes", "no", "odd", "dne", "none", "red", "both"})
 
 
 def _as_words(answer: str, gold: str) -> Verdict | None:
     """A gold in words is compared as words. Short ones ("xy") may be a product of variables: not here."""
     bare = plain_words(gold)
+    if _EMPTY_SET.fullmatch(bare) and _EMPTY_SET.fullmatch(plain_words(answer)):
+        return _yes("both say that there is none")
     if not any(len(word) > 1 for word in re.findall("[A-Za-z]+", bare)):
         return None  # a list of names
     long = " " in bare or len(bare) > 3 or _CAPITALISED.fullmatch(bare) or bare.casefold() in _SHORT_WORDS

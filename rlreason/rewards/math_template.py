@@ -3,7 +3,7 @@
 The template imports the parser once, never sees text of a model, and forks a worker in milliseconds when one was
 killed. A worker compares answers until its socket closes, it is told to end, or a limit kills it. Both die with the
 process that started them. Messages are JSON with a length in front; descriptors travel over the control socket.
-Does not choose the limits, and is no sandbox by itself: see `confine`.
+A worker is confined as the sandbox's programs are, and may read the installed packages. Does not choose the limits.
 """
 
 import ctypes
@@ -14,7 +14,10 @@ import resource
 import signal
 import socket
 import struct
+import sysconfig
 from typing import Any
+
+from rlreason.sandbox.confine import confine_reader
 
 HEADER = struct.Struct("!Q")
 """Length in bytes of the message that follows."""
@@ -37,7 +40,7 @@ _WARM_UP = (
     ("((x+1)(x-2))^{n+1}", "x^{-(n^{2})}"), (r"a_{n+1}\cdot 2^{x}", r"\sin(2(x+1))"),
     (r"2\ln(x^2)", r"3x/y\times 10^{2}"),
 )  # fmt: skip
-"""They load what sympy imports late, since a confined worker finds no files, and fill the parser's tables."""
+"""They load what sympy imports late and fill the parser's tables."""
 
 
 def main(parent_pid: int) -> None:
@@ -72,17 +75,12 @@ def main(parent_pid: int) -> None:
             control.sendall(REPLY.pack(_end(argument)))
 
 
-def confine() -> None:
-    """The rights of a worker, given up once before it reads a message. It needs memory, time and its socket."""
-
-
 def _work(channel: socket.socket, template_pid: int, memory_bytes: int) -> None:
     """The life of one worker; never returns."""
     try:
         os.setsid()
         _die_with(template_pid)
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-        confine()
+        confine_reader({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, memory_bytes)
         _serve(channel)
     finally:
         os._exit(1)

@@ -142,6 +142,14 @@ def test_a_worker_ends_after_its_number_of_checks(pool: math_workers.Pool, monke
     assert len(seen) == 3 and len(worker_pids(pool)) == 1
 
 
+def test_a_worker_is_confined(pool: math_workers.Pool) -> None:
+    ask(pool)
+    for pid in worker_pids(pool):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+
+
 def test_rights_and_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "s3cret-value")
     pool = math_workers.Pool()
