@@ -5,6 +5,7 @@ An unterminated `<think>` means that there is no program; an unterminated fence 
 """
 
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,8 +52,13 @@ def _blocks(text: str) -> list[tuple[str, str]]:
         if opening is None:
             opening = fence
         elif fence[1].startswith(opening[1]) and not fence[2]:
-            blocks.append((opening[2].lower(), text[opening.end() + 1 : fence.start()]))
+            blocks.append((opening[2].lower(), _body(text, opening, fence.start())))
             opening = None
     if opening is not None:
-        blocks.append((opening[2].lower(), text[opening.end() + 1 :]))
+        blocks.append((opening[2].lower(), _body(text, opening, len(text))))
     return blocks
+
+
+def _body(text: str, opening: re.Match[str], end: int) -> str:
+    body = text[opening.end() + 1 : end]
+    return textwrap.dedent(body) if opening[0][0].isspace() else body  # the block of a list item is indented with it

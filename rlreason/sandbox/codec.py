@@ -17,7 +17,6 @@ from datetime import time as clock_time
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
-from types import GeneratorType
 from typing import Any
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -51,7 +50,7 @@ def encode(value: Any, refer: Callable[[Any], int] | None = None, depth: int = 0
     if kind in _TO_JSON:
         tag, plain = _TO_JSON[kind]
         return {tag: plain(value, lambda item: encode(item, refer, depth + 1))}
-    if kind in _ITERATORS:
+    if hasattr(kind, "__next__"):
         return {"iterator": [encode(item, refer, depth + 1) for item in islice(value, MAX_ITEMS_OF_ITERATOR)]}
     if kind is Reference:
         return {"ref": value.number}
@@ -132,13 +131,13 @@ _FROM_JSON: dict[str, Callable[[Any, _Item], Any]] = {
     "timedelta": lambda body, _: timedelta(*body),
     "iterator": lambda body, item: iter([item(x) for x in body]),
 }
-_ITERATORS = (GeneratorType, map, filter, zip, enumerate, reversed, *map(type, map(iter, ([], (), {}, "", set()))))
 # Copies by the base class's own methods: what a subclass overrides is not asked.
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (dict, lambda value: dict(dict.items(value))),
     (list, lambda value: list.__getitem__(value, slice(None))),
     (tuple, lambda value: tuple(tuple.__iter__(value))),
     (str, str.__str__),
+    (bytes, bytes.__bytes__),
     (int, int.__int__),
     (float, float.__float__),
     (set, lambda value: set(set.__iter__(value))),

@@ -11,6 +11,7 @@ import resource
 import struct
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +40,8 @@ _DENIED = (
     "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "settimeofday", "clock_settime",
     "clock_adjtime", "sethostname", "setdomainname", "acct", "quotactl", "personality", "syslog", "shmget", "msgget",
     "semget", "mq_open", "memfd_secret", "setpriority", "setsid", "setpgid", "capset", "ioperm", "iopl", "modify_ldt",
-    "mknod", "mknodat",
+    "mknod", "mknodat", "inotify_init", "inotify_init1", "ioprio_set", "migrate_pages", "move_pages", "shmat",
+    "shmctl", "msgsnd", "msgrcv", "msgctl", "semop", "semtimedop", "semctl", "mq_unlink",
 )  # fmt: skip
 # Landlock does not see these, so a process could change files of its own user that it cannot open.
 _ATTRIBUTES = (
@@ -49,6 +51,32 @@ _ATTRIBUTES = (
 )  # fmt: skip
 _PROCESSES = ("fork", "vfork")
 _EXEC = ("execve", "execveat")
+# Calls that name a process: their own is 0. Without a namespace the others of the same user would be in reach.
+_OF_A_PROCESS = ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
+_NUMBERS: dict[str, int] = {
+    **(
+        {
+            "ioctl": 16, "shmat": 30, "shmctl": 31, "socketpair": 53, "semop": 65, "semctl": 66, "msgsnd": 69,
+            "msgrcv": 70, "msgctl": 71, "fcntl": 72, "sched_setparam": 142, "sched_setscheduler": 144,
+            "sched_setaffinity": 203, "semtimedop": 220, "mq_unlink": 241, "ioprio_set": 251, "inotify_init": 253,
+            "migrate_pages": 256, "move_pages": 279, "inotify_init1": 294, "sched_setattr": 314,
+        }
+        if sc.MACHINE == "x86_64"
+        else {
+            "fcntl": 25, "inotify_init1": 26, "ioctl": 29, "ioprio_set": 30, "sched_setparam": 118,
+            "sched_setscheduler": 119, "sched_setaffinity": 122, "mq_unlink": 181, "msgctl": 187, "msgrcv": 188,
+            "msgsnd": 189, "semctl": 191, "semtimedop": 192, "semop": 193, "shmctl": 195, "shmat": 196,
+            "socketpair": 199, "migrate_pages": 238, "move_pages": 239, "sched_setattr": 274,
+        }
+    ),
+    **sc.NUMBERS,
+}  # fmt: skip
+# What a stream needs of ioctl: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Others change files.
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# fcntl's F_SETOWN, F_SETSIG and F_SETOWN_EX send any signal to any process of the user; F_SETLEASE, F_NOTIFY watch.
+_FCNTLS = (8, 10, 15, 1024, 1026)
+_NOT_STREAM = 0xE
+"""Bits of a socket's type. A datagram may be sent elsewhere than to the other end of its pair."""
 
 _LOAD, _JEQ, _JGT, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
@@ -63,7 +91,7 @@ class Limits:
 
     memory_bytes: int
     """Address space; for a foreign program, whose runtime may reserve much more than it uses, data."""
-    cpu_s: int
+    cpu_s: int | None = None
     processes: int | None = None
     """Processes and threads of this user, all told; None: not limited."""
 
@@ -90,32 +118,33 @@ def filter_program(role: Role, pid: int, abi: int) -> bytes:
     ]
 
     def refuse(name: str, number: int = errno.EPERM) -> None:
-        if name in sc.NUMBERS:
-            lines.extend([(_JEQ, 0, 1, sc.NUMBERS[name]), (_RETURN, 0, 0, _errno(number))])
+        if name in _NUMBERS:
+            lines.extend([(_JEQ, 0, 1, _NUMBERS[name]), (_RETURN, 0, 0, _errno(number))])
 
-    def only(name: str, index: int, test: int, value: int, *, allowed: bool) -> None:
-        """Allow (or refuse) a call whose argument passes the test, refuse (or allow) it else."""
-        if name not in sc.NUMBERS:
+    def only(name: str, index: int, test: int, *values: int, allowed: bool) -> None:
+        """Allow (or refuse) a call whose argument passes the test with any value, refuse (or allow) it else."""
+        if name not in _NUMBERS:
             return
         yes, no = (_ALLOW, _errno(errno.EPERM)) if allowed else (_errno(errno.EPERM), _ALLOW)
-        lines.extend(
-            [
-                (_JEQ, 0, 4, sc.NUMBERS[name]),
-                (_LOAD, 0, 0, _argument_at(index)),
-                (test, 0, 1, value),
-                (_RETURN, 0, 0, yes),
-                (_RETURN, 0, 0, no),
-            ]
-        )
+        lines.append((_JEQ, 0, 2 + 2 * len(values), _NUMBERS[name]))
+        lines.append((_LOAD, 0, 0, _argument_at(index)))
+        for value in values:
+            lines.extend([(test, 0, 1, value), (_RETURN, 0, 0, yes)])
+        lines.append((_RETURN, 0, 0, no))
 
     refuse("clone3", errno.ENOSYS)  # its flags lie in memory, where a filter cannot look; libc falls back to clone
     for name in _DENIED:
         refuse(name)
     for name in ("kill", "tgkill"):
         only(name, 0, _JEQ, pid, allowed=True)
-    only("prctl", 0, _JEQ, sc.PR_SET_PDEATHSIG, allowed=False)
+    for name in _OF_A_PROCESS:
+        only(name, 0, _JEQ, 0, pid, allowed=True)
+    only("prctl", 0, _JEQ, sc.PR_SET_PDEATHSIG, sc.PR_SET_DUMPABLE, allowed=False)
+    only("fcntl", 1, _JEQ, *_FCNTLS, allowed=False)
+    only("socketpair", 1, _JSET, _NOT_STREAM, allowed=False)
     if role != "compile":
         only("clone", 0, _JSET, _CLONE_THREAD, allowed=True)
+        only("ioctl", 1, _JEQ, *_IOCTLS, allowed=True)
         for name in (*_PROCESSES, *_ATTRIBUTES):
             refuse(name)
     if role == "python":
@@ -160,10 +189,12 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
         (resource.RLIMIT_AS if role == "python" else resource.RLIMIT_DATA, limits.memory_bytes),
-        (resource.RLIMIT_CPU, limits.cpu_s),
     ]
-    if limits.processes is not None:
-        wanted.append((resource.RLIMIT_NPROC, limits.processes))
+    wanted += [
+        (which, value)
+        for which, value in ((resource.RLIMIT_CPU, limits.cpu_s), (resource.RLIMIT_NPROC, limits.processes))
+        if value is not None
+    ]
     for which, value in wanted:
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -172,3 +203,22 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
     sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
     sc.landlock_restrict(ruleset)
     sc.install_filter(filter_program(role, os.getpid(), abi))
+
+
+def confine_reader(readable: Iterable[str], memory_bytes: int) -> None:
+    """For a process of our own that parses hostile text: memory always, the rest as far as the kernel has it.
+
+    It keeps reading `readable`, from which it may still import, and the files that are open.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    try:
+        sc.require_machine()
+        abi = sc.landlock_abi()
+        if abi < 1:
+            return
+        rights = [(path, _READ) for path in (*readable, *LIBRARIES, *DEVICES) if os.path.exists(path)]
+        ruleset = sc.landlock_ruleset(rights, abi)
+        confine("python", ruleset, Limits(memory_bytes=memory_bytes), abi)
+        os.close(ruleset)
+    except OSError:
+        return

@@ -10,7 +10,7 @@ import importlib
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,43 +75,80 @@ deque_type = type(codec.decode({"deque": []}))
 
 
 class Function:
-    """Stand-in for a name of the program."""
+    """Stand-in for a name of the program: it can be called, and has the attributes of what it stands for."""
 
-    def __init__(self, link: Link, name: str) -> None:
-        self._link, self._name = link, name
+    def __init__(self, link: Link, target: Mapping[str, Any]) -> None:
+        self._link, self._target = link, target
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._link.call({"name": self._name}, args, kwargs)
-
-
-class Remote:
-    """Stand-in for an object of the program: its methods and attributes, and nothing that a comparison could ask."""
-
-    def __init__(self, link: Link, number: int) -> None:
-        self._link, self._number = link, number
+        return self._link.call(self._target, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        target = {"ref": self._number, "of": name}
+        target = {**self._target, "of": name}
         reply = self._link.ask(**target)
-        if reply.get("callable") is True:
-            return lambda *args, **kwargs: self._link.call(target, args, kwargs)
-        return self._link.value(reply.get("value"))
+        return Function(self._link, target) if reply.get("callable") is True else self._link.value(reply.get("value"))
+
+
+class Remote(Function):
+    """Stand-in for an object of the program. Never equal to a value of the tests, and it contains one only if a
+    comparison here says so: what the program claims about itself is data like any other.
+    """
+
+    def __init__(self, link: Link, number: int) -> None:
+        super().__init__(link, {"ref": number})
+
+    def _ask(self, operator: str, *args: Any) -> Any:
+        return self._link.call({"operator": operator}, (self, *args), {})
+
+    def _compare(self, other: Any, operator: str) -> bool:
+        if not isinstance(other, Remote):
+            raise TypeError("an object of the program cannot be compared with a value")
+        return self._ask(operator, other) is True
+
+    def __eq__(self, other: object) -> bool:
+        return self._compare(other, "eq")
+
+    def __ne__(self, other: object) -> bool:
+        return self._compare(other, "ne")
+
+    def __lt__(self, other: object) -> bool:
+        return self._compare(other, "lt")
+
+    def __le__(self, other: object) -> bool:
+        return self._compare(other, "le")
+
+    def __gt__(self, other: object) -> bool:
+        return self._compare(other, "gt")
+
+    def __ge__(self, other: object) -> bool:
+        return self._compare(other, "ge")
 
     def __bool__(self) -> bool:
-        return True  # a re.Match for one; the program is not asked
+        return self._ask("truth") is True
 
-    def _refuse(self, *_: Any) -> Any:
-        raise TypeError("an object of the program cannot be compared")
+    def __len__(self) -> int:
+        return self._ask("len")
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    def __iter__(self) -> Any:
+        return self._ask("iter")
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask("getitem", key)
+
+    def __str__(self) -> str:
+        return self._ask("str")
+
+    def __repr__(self) -> str:
+        return self._ask("repr")
+
     __hash__ = None  # type: ignore[assignment]
 
 
 def _number_of(value: Any) -> int:
     if isinstance(value, Remote):
-        return int(value._number)
+        return int(value._target["ref"])
     raise codec.NotPlain(f"a test passes a {type(value).__name__}, which cannot be sent to the program")
 
 
@@ -179,17 +216,18 @@ class Names:
         programs = {name for name in used if not hasattr(builtins, name)}
         if entry_point is not None:
             programs.add(entry_point)
-            self.scope["candidate"] = Function(link, entry_point)  # HumanEval's word for it
+            self.scope["candidate"] = Function(link, {"name": entry_point})  # HumanEval's word for it
         elif not programs - self._defined:
             programs |= _first_called(codes)
         for name in programs - self.scope.keys():
-            self.scope[name] = importlib.import_module(name) if _is_module(name, codes) else Function(link, name)
+            module = _is_module(name, codes)
+            self.scope[name] = importlib.import_module(name) if module else Function(link, {"name": name})
 
     def run(self, code: str) -> None:
         """One test. A HumanEval test that defines `check` and does not call it is called with the entry point."""
         exec(compile(code, "test", "exec"), self.scope)
         if "check" in self._defined and self._entry_point is not None and not _calls_check(code):
-            self.scope["check"](Function(self._link, self._entry_point))
+            self.scope["check"](Function(self._link, {"name": self._entry_point}))
 
 
 def _names_of(codes: list[str]) -> tuple[set[str], set[str]]:
@@ -244,15 +282,19 @@ def same(expected: Any, found: Any) -> bool:
     if isinstance(expected, dict):
         return (
             isinstance(found, dict)
-            and expected.keys() == found.keys()
+            and _tagged(expected) == _tagged(found)
             and all(same(value, found[key]) for key, value in expected.items())
         )
     if _is_row(expected) and _is_row(found):
         first, second = list(expected), list(found)
         return len(first) == len(second) and all(map(same, first, second))
     if isinstance(expected, set | frozenset):
-        return isinstance(found, set | frozenset) and expected == found
+        return isinstance(found, set | frozenset) and _tagged(expected) == _tagged(found)
     return type(expected) is type(found) and bool(expected == found)
+
+
+def _tagged(values: Iterable[Any]) -> set[tuple[bool, Any]]:
+    return {(isinstance(value, bool), value) for value in values}
 
 
 def _is_row(value: Any) -> bool:

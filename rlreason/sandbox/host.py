@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rlreason.sandbox.namespaces import NOBODY
 from rlreason.sandbox.zygote import STOP
 
 Level = Literal["landlock", "namespaces"]
@@ -26,7 +27,6 @@ Level = Literal["landlock", "namespaces"]
 START_TIMEOUT_S = 20.0
 GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
-_NOBODY = 65534
 # In the order in which they load; `rlreason` need not be readable, nor installed, on the far side.
 _MODULES = ("syscalls", "confine", "namespaces", "codec", "solution", "driver", "zygote")
 _BOOT = """
@@ -90,7 +90,7 @@ class Host:
         sources = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
         stdin, self._errors = memory_file(json.dumps(sources).encode()), memory_file(b"")
         # Root's files are many; a namespace maps its user away by itself.
-        drop = level == "landlock" and os.geteuid() == 0
+        drop = level == "landlock" and os.geteuid() == 0 and _may_change_user()
         try:
             self._process = subprocess.Popen(
                 [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), level, str(abi)],
@@ -101,8 +101,8 @@ class Host:
                 cwd="/",
                 pass_fds=(far.fileno(),),
                 start_new_session=True,
-                user=_NOBODY if drop else None,
-                group=_NOBODY if drop else None,
+                user=NOBODY if drop else None,
+                group=NOBODY if drop else None,
                 extra_groups=[] if drop else None,
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -209,6 +209,11 @@ class Host:
             peak_bytes=reply["peak_bytes"],
         )
 
+    def forget(self) -> None:
+        """Lets go of a zygote that belongs to another process."""
+        self.control.close()
+        os.close(self._errors)
+
     def close(self) -> None:
         """Ends the zygote and, with it, whatever runs there."""
         self.control.close()
@@ -218,6 +223,13 @@ class Host:
         os.close(self._errors)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_change_user() -> bool:
+    """Root of a container need not have CAP_SETGID and CAP_SETUID (bits 6 and 7)."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        effective = next(line.split()[1] for line in file if line.startswith("CapEff"))
+    return int(effective, 16) >> 6 & 3 == 3
 
 
 def _read_into(body: bytearray, fd: int, limit: int) -> bool:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
@@ -43,12 +44,16 @@ class Sandbox:
     def __init__(self, min_level: Level = "landlock", *, level: Level | None = None, max_zygotes: int | None = None):
         """`min_level`: refuse anything weaker. `level`: just this one, where the strongest is not wanted."""
         self._allowed = [level] if level else list(LEVELS[LEVELS.index(min_level) :])[::-1]
+        self._max_zygotes = max_zygotes or max(2, os.cpu_count() or 2)
+        self._chosen: tuple[Level, str] | None = None
+        self._begin()
+        _open.add(self)
+
+    def _begin(self) -> None:
+        self._hosts: set[Host] = set()
         self._free: list[Host] = []
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(max_zygotes or max(2, os.cpu_count() or 2))
-        self._chosen: tuple[Level, str] | None = None
-        self._pid = os.getpid()
-        _open.append(self)
+        self._places = threading.Semaphore(self._max_zygotes)
 
     def start(self) -> str:
         """Starts one zygote. Returns what runs: level, interpreter, version of Landlock."""
@@ -114,7 +119,17 @@ class Sandbox:
         with self._lock:
             free, self._free = self._free, []
         for host in free:
-            host.close()
+            self._end(host)
+
+    def _end(self, host: Host) -> None:
+        self._hosts.discard(host)
+        host.close()
+
+    def forget(self) -> None:
+        """In the child of a fork: the zygotes are the parent's, and must see its end by the end of their sockets."""
+        for host in self._hosts:
+            host.forget()
+        self._begin()
 
     def _run(self, use: Callable[[Host], _T]) -> _T:
         try:
@@ -125,14 +140,14 @@ class Sandbox:
             return self.borrow(use)
 
     def _take(self) -> Host:
-        if self._pid != os.getpid():  # after a fork the zygotes belong to the parent
-            self._pid, self._free, self._lock = os.getpid(), [], threading.Lock()
         self._places.acquire()
         try:
             with self._lock:
                 if self._free:
                     return self._free.pop()
-                return self._start_one()
+                host = self._start_one()
+                self._hosts.add(host)
+                return host
         except BaseException:
             self._places.release()
             raise
@@ -143,7 +158,7 @@ class Sandbox:
         self._places.release()
 
     def _drop(self, host: Host) -> None:
-        host.close()
+        self._end(host)
         self._places.release()
 
     def _start_one(self) -> Host:
@@ -203,10 +218,18 @@ def _verdict(ended: Ended) -> list[list[Any]]:
     return found
 
 
-_open: list[Sandbox] = []
+_open: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
 
 @atexit.register
 def _close_all() -> None:
     for sandbox in _open:
         sandbox.close()
+
+
+def _forget_all() -> None:
+    for sandbox in _open:
+        sandbox.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -4,6 +4,7 @@ Run on each zygote before it serves. It tries on harmless targets of its own (a 
 this process), so a hole shows without doing damage.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -12,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rlreason.sandbox.host import Ended, Host, Unavailable, memory_file
+from rlreason.sandbox.namespaces import NOBODY
 
 MEMORY_BYTES = 256 << 20
 TIMEOUT_S = 20.0
 SECRET = "rlreason-canary"
 
 PROGRAM = b"""
-import ctypes, json, os, socket
+import ctypes, fcntl, json, os, resource, socket
 target = json.load(open(0))
 libc = ctypes.CDLL(None, use_errno=True)
 def attempt(name, act):
@@ -49,14 +51,19 @@ attempt("make a link", lambda: os.symlink("/", target["folder"] + "/link"))
 attempt("connect by TCP", lambda: connect(socket.SOCK_STREAM, socket.AF_INET, ("127.0.0.1", target["tcp"])))
 attempt("send by UDP", lambda: connect(socket.SOCK_DGRAM, socket.AF_INET, ("127.0.0.1", target["tcp"])))
 attempt("connect to a Unix socket", lambda: connect(socket.SOCK_STREAM, socket.AF_UNIX, target["unix"]))
+attempt("send to a named socket", lambda: socket.socketpair(type=2)[0].sendto(b"x", target["datagram"]))
+attempt("watch a folder", lambda: libc_call("inotify_init"))
 attempt("start a process", fork)
 attempt("start a program", lambda: os.posix_spawn("/bin/true", ["true"], {}))
 attempt("signal the parent", lambda: os.kill(os.getppid() or 1, 0))
 attempt("signal everything", lambda: os.kill(-1, 0))
+attempt("send signals through a pipe", lambda: fcntl.fcntl(os.pipe()[0], 8, os.getpid()))
+attempt("limit the parent", lambda: resource.prlimit(os.getppid() or 1, resource.RLIMIT_CORE))
+attempt("move the parent", lambda: os.sched_setaffinity(os.getppid() or 1, os.sched_getaffinity(0)))
 attempt("trace the parent", lambda: libc_call("ptrace", 16, os.getppid() or 1, 0, 0))
 attempt("read /proc", lambda: open("/proc/self/environ").read())
 attempt("make a namespace", lambda: libc_call("unshare", 0x10000000))
-attempt("raise a limit", lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_NOFILE, (4096, 4096)))
+attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)))
 attempt("take twice the memory", lambda: bytearray(2 * target["memory"]) and None)
 attempt("outlive the parent", lambda: libc_call("prctl", 1, 0, 0, 0, 0))
 print("done")
@@ -67,8 +74,7 @@ def self_test(host: Host) -> None:
     """Unavailable, with the names of what got through, unless everything is stopped and a right program runs."""
     with _targets() as target:
         first = _run(host, PROGRAM, json.dumps({**target, "memory": MEMORY_BYTES}).encode())
-        with open(str(target["canary"]), encoding="utf-8") as file:
-            unchanged = file.read() == SECRET
+        unchanged = _is_unchanged(str(target["canary"]))
     said = first.outputs[0].decode(errors="replace").splitlines()
     breaches = [line.removeprefix("breach ") for line in said if line.startswith("breach ")]
     if breaches or not unchanged:
@@ -78,6 +84,14 @@ def self_test(host: Host) -> None:
     second = _run(host, b"import fileinput, decimal, threading\nprint(sorted(map(int, input().split())))", b"3 1 2")
     if second.outputs[0] != b"[1, 2, 3]\n":
         raise Unavailable(f"a right program does not run: {last_line(second.outputs[1])}")
+
+
+def _is_unchanged(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read() == SECRET
+    except OSError:
+        return False
 
 
 def last_line(printed: bytes) -> str:
@@ -97,18 +111,25 @@ def _run(host: Host, source: bytes, stdin: bytes) -> Ended:
 
 @contextmanager
 def _targets() -> Iterator[dict[str, str | int]]:
-    """A readable file and two open sockets, all ours."""
+    """A readable file and three open sockets, all ours."""
     with (
         tempfile.TemporaryDirectory(prefix="rlreason-probe-") as folder,
         socket.create_server(("127.0.0.1", 0)) as tcp,
         socket.socket(socket.AF_UNIX) as unix,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram,
     ):
         os.chmod(folder, 0o777)
         canary = os.path.join(folder, "canary")
         with open(canary, "w", encoding="utf-8") as file:
             file.write(SECRET)
         os.chmod(canary, 0o666)
-        unix.bind(os.path.join(folder, "socket"))
-        os.chmod(os.path.join(folder, "socket"), 0o777)
+        if os.geteuid() == 0:
+            # The program's own, so that nothing but the sandbox keeps it from changing the mode.
+            with contextlib.suppress(PermissionError):
+                os.chown(canary, NOBODY, NOBODY)
+        names = {"unix": os.path.join(folder, "stream"), "datagram": os.path.join(folder, "datagram")}
+        for opened, name in ((unix, names["unix"]), (datagram, names["datagram"])):
+            opened.bind(name)
+            os.chmod(name, 0o777)
         unix.listen()
-        yield {"canary": canary, "folder": folder, "tcp": tcp.getsockname()[1], "unix": os.path.join(folder, "socket")}
+        yield {"canary": canary, "folder": folder, "tcp": tcp.getsockname()[1], **names}

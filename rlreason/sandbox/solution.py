@@ -5,7 +5,10 @@ It is confined, holds neither tests nor expected answers, and nothing it says ab
 """
 
 import atexit
+import builtins
+import contextlib
 import io
+import operator
 import os
 import sys
 import threading
@@ -20,7 +23,12 @@ MAX_ERROR_CHARS = 2000
 
 
 def run_script(source: bytes) -> int:
-    """Runs the program as `__main__` on the real standard streams. Its exit status."""
+    """Runs the program as `__main__` on the real standard streams. Its exit status.
+
+    Ends as the interpreter does: threads joined, exit functions called, names let go (which flushes files that the
+    program opened on its output), streams flushed.
+    """
+    module = _new_module("__main__")
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
         buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
@@ -30,7 +38,7 @@ def run_script(source: bytes) -> int:
         setattr(sys, f"__{name}__", stream)
     status = 0
     try:
-        exec(compile(source, FILE_NAME, "exec"), _new_module("__main__").__dict__)
+        exec(compile(source, FILE_NAME, "exec"), module.__dict__)
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except BaseException as error:
@@ -39,10 +47,19 @@ def run_script(source: bytes) -> int:
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        _flush_outputs()
+        module.__dict__.clear()
+        _flush_outputs()
     except BaseException:
         status = status or 1
     return status & 255
+
+
+def _flush_outputs() -> None:
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+    with contextlib.suppress(ValueError):  # the program may have closed or detached the first stream
+        sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
 def serve_functions(source: bytes, requests: int, replies: int) -> None:
@@ -83,7 +100,7 @@ def _answer(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) 
         return kept[number]
 
     try:
-        target = _find(module, request["name"]) if "name" in request else getattr(kept[request["ref"]], request["of"])
+        target = _target(module, request, kept)
         if "args" not in request:
             return {"callable": True} if callable(target) else {"value": codec.encode(target, refer)}
         args, kwargs = codec.decode(request["args"], own), codec.decode(request["kwargs"], own)
@@ -94,6 +111,15 @@ def _answer(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) 
         return {"failed": ["TypeError", f"a value that cannot be compared: {error}"]}
     except BaseException as error:
         return {"failed": _describe(error)}
+
+
+def _target(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) -> Any:
+    """What is called or read: a name of the program, an object it gave out, an attribute of one; or an operator."""
+    if "operator" in request:
+        name = request["operator"]
+        return getattr(builtins, name) if hasattr(builtins, name) else getattr(operator, name)
+    found = _find(module, request["name"]) if "name" in request else kept[request["ref"]]
+    return getattr(found, request["of"]) if "of" in request else found
 
 
 def _find(module: types.ModuleType, name: str) -> Any:

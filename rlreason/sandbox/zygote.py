@@ -7,6 +7,7 @@ before that child reads a byte of the program, kills it at the deadline, and rea
 
 import builtins
 import contextlib
+import gc
 import json
 import os
 import select
@@ -225,6 +226,7 @@ def main(fd: int, in_namespaces: bool, abi: int) -> None:
         sc.require_machine()
         if in_namespaces:
             namespaces.enter()
+        sc.drop_capabilities()  # root that may not become another user still has them
         sc.prctl(sc.PR_SET_CHILD_SUBREAPER, 1)
         sc.prctl(sc.PR_SET_DUMPABLE, 0)
         abi = min(abi, sc.landlock_abi())
@@ -237,6 +239,7 @@ def main(fd: int, in_namespaces: bool, abi: int) -> None:
         # The site module, which is left out, would have defined these; programs end with them.
         builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
         zygote = Zygote(control, in_namespaces, abi)
+        gc.freeze()  # a collection in a child would touch, and so copy, every page
     except OSError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode())
         return

@@ -1,0 +1,73 @@
+"""The status and the value of a score, beyond right and wrong."""
+
+from typing import Any
+
+import pytest
+
+from rlreason.rewards.code import check, prepare, reward
+from rlreason.types import Task, UserError
+
+ECHO = [{"type": "stdio", "input": str(n), "output": str(n)} for n in range(4)]
+
+
+def test_part_of_the_tests_counts_only_with_partial() -> None:
+    program = "n = int(input())\nprint(n if n < 3 else 0)"
+    score = check(program, ECHO)
+    assert (score.value, score.status) == (0.0, "wrong") and score.detail.startswith("test 4 of 4: printed b'0")
+    assert check(program, ECHO, partial=True).value == 0.75
+    calls = [{"type": "call", "args": [n], "expected": n} for n in range(4)]
+    assert check("def f(n): return n if n != 1 else 9", calls, entry_point="f", partial=True).value == 0.75
+
+
+def test_stdio_and_call_tests_mix() -> None:
+    tests = [*ECHO, {"type": "call", "args": [1], "expected": 2}]
+    program = "def f(x): return x + 1\nif __name__ == '__main__': print(input())"
+    assert check(program, tests, entry_point="f").value == 1.0
+
+
+def test_a_test_may_have_less_time() -> None:
+    score = check("import time\ntime.sleep(5)", [{**ECHO[0], "timeout_s": 0.1}])
+    assert (score.value, score.status) == (0.0, "timeout") and "0.1 s" in score.detail
+
+
+def test_a_checker_decides_where_answers_are_not_unique() -> None:
+    checker = "def check(input, output, expected): return sorted(output.split()) == sorted(expected.split())"
+    tests = [{"type": "stdio", "input": "", "output": "1 2", "checker": checker}]
+    assert check("print(2, 1)", tests).value == 1.0
+    assert check("print(2, 2)", tests).value == 0.0
+    broken = check("print(2, 2)", [{**tests[0], "checker": "def check(*_): 1 / 0"}])
+    assert broken.status == "verifier_error" and "ZeroDivisionError" in broken.detail
+
+
+@pytest.mark.parametrize(
+    ("tests", "options", "why"),
+    [
+        ([{"type": "assert", "code": "assert ("}], {}, "never closed"),
+        ([{"type": "call", "args": [object()], "expected": 1}], {"entry_point": "f"}, "cannot be sent: object"),
+        ([{"type": "call", "args": [1], "expected": 1}], {}, "need an entry_point"),
+        (ECHO, {"level": "strong"}, "'strong' is not one of landlock, namespaces"),
+    ],
+)
+def test_what_is_wrong_with_the_tests_is_no_verdict(tests: list[Any], options: dict[str, Any], why: str) -> None:
+    score = check("def f(x): return x", tests, **options)
+    assert (score.value, score.status) == (0.0, "verifier_error") and why in score.detail
+
+
+def test_no_program_is_unparseable() -> None:
+    score = check("I do not know.\n```rust\n```", ECHO)
+    assert (score.value, score.status) == (0.0, "unparseable")
+
+
+def test_a_humaneval_completion_gets_its_prompt() -> None:
+    columns = {"entry_point": "f", "test": "def check(candidate):\n    assert candidate(2) == 4"}
+    task = Task(id="t", prompt="def f(x):\n    '''Twice.'''\n", columns=columns)
+    assert reward("    return x * 2", task).value == 1.0
+    assert reward("    return x * 3", task).value == 0.0
+    assert reward("def f(x): return x * 2", task).value == 1.0
+    assert reward("def f(x): return x", Task(id="t", prompt="", columns={})).status == "verifier_error"
+
+
+def test_prepare_says_what_runs_and_what_does_not() -> None:
+    assert prepare().startswith("sandbox: level ")
+    with pytest.raises(UserError, match="level 'strong'"):
+        prepare(level="strong")

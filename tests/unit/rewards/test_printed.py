@@ -1,0 +1,43 @@
+"""What a contest accepts, and nothing else."""
+
+import time
+
+import pytest
+
+from rlreason.rewards.printed import same_output
+
+SAME = [
+    (b"42", b"42"), (b"42\n", b"42"), (b"42 \n\n", b"42\n"), (b"1 2  3\n", b"1 2 3"), (b" 1 2\r\n3\r\n", b"1 2\n3\n"),
+    (b"", b"\n"), (b"YES", b"YES"), (b"a  b", b"a  b"), (b"0.3333333", b"0.33333333333"), (b"1e-7", b"0.0"),
+    (b"2", b"2.0"), (b"1000000.5", b"1000000.0"), (b"-0.0", b"0.0"), (b"\xff", b"\xff"), (b"1.5 x", b"1.5 x"),
+    (b"3.10", b"3.1"), (b"9" * 5000, b"9" * 5000), (b"1\n\n2", b"1\n\n2"),
+]  # fmt: skip
+DIFFERENT = [
+    (b"43", b"42"), (b"4 2", b"42"), (b"42 42", b"42"), (b"1\n2", b"1 2"), (b"yes", b"YES"), (b"a b", b"a  b"),
+    (b" a", b"a"), (b"42.0", b"42"), (b"0.34", b"0.33"), (b"nan", b"0.5"), (b"inf", b"1e999"), (b"1e999", b"2e999"),
+    (b"1_0", b"10.0"), ("４２".encode(), b"42"), (b"", b"0"), (b"0", b""), (b"4\x002", b"42"),
+    (b"1.5 y", b"1.5 x"), (b"10000000000000000", b"10000000000000001"), (b"0x10", b"16.0"), (b"1.5.", b"1.5"),
+    (b"3.14159265358979", b"3." + b"1" * 80), (b"1\n2", b"1\n\n2"), (b"--1.0", b"1.0"), ("４.２".encode(), b"4.2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("printed", "expected"), SAME)
+def test_same(printed: bytes, expected: bytes) -> None:
+    assert same_output(printed, expected)
+
+
+@pytest.mark.parametrize(("printed", "expected"), DIFFERENT)
+def test_different(printed: bytes, expected: bytes) -> None:
+    assert not same_output(printed, expected)
+
+
+def test_the_tolerance_is_the_test_s() -> None:
+    assert not same_output(b"0.5001", b"0.5") and same_output(b"0.5001", b"0.5", 1e-3)
+    assert not same_output(b"0.50000001", b"0.5", 0.0) and same_output(b"0.50", b"0.5", 0.0)
+
+
+def test_hostile_output_takes_linear_time() -> None:
+    start = time.monotonic()
+    for printed in (b"1" * (8 << 20), b"1." * (4 << 20), b" " * (8 << 20) + b"1", b"1 " * (4 << 20), b"\n" * (8 << 20)):
+        assert not same_output(printed, b"1.5 1.5")
+    assert time.monotonic() - start < 10
