@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from rlreason.sandbox import syscalls as sc
@@ -53,24 +54,6 @@ _PROCESSES = ("fork", "vfork")
 _EXEC = ("execve", "execveat")
 # Calls that name a process: their own is 0. Without a namespace the others of the same user would be in reach.
 _OF_A_PROCESS = ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
-_NUMBERS: dict[str, int] = {
-    **(
-        {
-            "ioctl": 16, "shmat": 30, "shmctl": 31, "socketpair": 53, "semop": 65, "semctl": 66, "msgsnd": 69,
-            "msgrcv": 70, "msgctl": 71, "fcntl": 72, "sched_setparam": 142, "sched_setscheduler": 144,
-            "sched_setaffinity": 203, "semtimedop": 220, "mq_unlink": 241, "ioprio_set": 251, "inotify_init": 253,
-            "migrate_pages": 256, "move_pages": 279, "inotify_init1": 294, "sched_setattr": 314,
-        }
-        if sc.MACHINE == "x86_64"
-        else {
-            "fcntl": 25, "inotify_init1": 26, "ioctl": 29, "ioprio_set": 30, "sched_setparam": 118,
-            "sched_setscheduler": 119, "sched_setaffinity": 122, "mq_unlink": 181, "msgctl": 187, "msgrcv": 188,
-            "msgsnd": 189, "semctl": 191, "semtimedop": 192, "semop": 193, "shmctl": 195, "shmat": 196,
-            "socketpair": 199, "migrate_pages": 238, "move_pages": 239, "sched_setattr": 274,
-        }
-    ),
-    **sc.NUMBERS,
-}  # fmt: skip
 # What a stream needs of ioctl: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Others change files.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # fcntl's F_SETOWN, F_SETSIG and F_SETOWN_EX send any signal to any process of the user; F_SETLEASE, F_NOTIFY watch.
@@ -80,6 +63,9 @@ _NOT_STREAM = 0xE
 
 _LOAD, _JEQ, _JGT, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_REFUSED, _NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_ANYONE = 0x7EEEEEEE
+"""Stands for a pid in a filter that is not for one process yet; no pid is so large."""
 _NUMBER_AT, _ARCH_AT = 0, 4
 _CLONE_THREAD = 0x00010000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -100,12 +86,14 @@ def _argument_at(index: int) -> int:
     return 16 + 8 * index  # the low half: both machines are little-endian
 
 
-def _errno(number: int) -> int:
-    return 0x00050000 | number
-
-
 def filter_program(role: Role, pid: int, abi: int) -> bytes:
     """The seccomp filter as the kernel reads it. Denied calls fail with EPERM, later ones than the table ENOSYS."""
+    return _filter_for_anyone(role, abi).replace(struct.pack("<I", _ANYONE), struct.pack("<I", pid))
+
+
+@cache
+def _filter_for_anyone(role: Role, abi: int) -> bytes:
+    """With _ANYONE for the pid: each run has its own, and to build the filter anew takes half a millisecond."""
     lines: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH_AT),
         (_JEQ, 1, 0, sc.AUDIT_ARCH[sc.MACHINE]),
@@ -114,50 +102,45 @@ def filter_program(role: Role, pid: int, abi: int) -> bytes:
         (_JGE, 0, 1, 0x40000000),  # the x32 way to call
         (_RETURN, 0, 0, _KILL),
         (_JGT, 0, 1, sc.NEWEST),
-        (_RETURN, 0, 0, _errno(errno.ENOSYS)),
+        (_RETURN, 0, 0, _NOT_THERE),
     ]
-
-    def refuse(name: str, number: int = errno.EPERM) -> None:
-        if name in _NUMBERS:
-            lines.extend([(_JEQ, 0, 1, _NUMBERS[name]), (_RETURN, 0, 0, _errno(number))])
 
     def only(name: str, index: int, test: int, *values: int, allowed: bool) -> None:
         """Allow (or refuse) a call whose argument passes the test with any value, refuse (or allow) it else."""
-        if name not in _NUMBERS:
+        if name not in sc.NUMBERS:
             return
-        yes, no = (_ALLOW, _errno(errno.EPERM)) if allowed else (_errno(errno.EPERM), _ALLOW)
-        lines.append((_JEQ, 0, 2 + 2 * len(values), _NUMBERS[name]))
+        yes, no = (_ALLOW, _REFUSED) if allowed else (_REFUSED, _ALLOW)
+        lines.append((_JEQ, 0, 2 + 2 * len(values), sc.NUMBERS[name]))
         lines.append((_LOAD, 0, 0, _argument_at(index)))
         for value in values:
             lines.extend([(test, 0, 1, value), (_RETURN, 0, 0, yes)])
         lines.append((_RETURN, 0, 0, no))
 
-    refuse("clone3", errno.ENOSYS)  # its flags lie in memory, where a filter cannot look; libc falls back to clone
-    for name in _DENIED:
-        refuse(name)
     for name in ("kill", "tgkill"):
-        only(name, 0, _JEQ, pid, allowed=True)
+        only(name, 0, _JEQ, _ANYONE, allowed=True)
     for name in _OF_A_PROCESS:
-        only(name, 0, _JEQ, 0, pid, allowed=True)
+        only(name, 0, _JEQ, 0, _ANYONE, allowed=True)
     only("prctl", 0, _JEQ, sc.PR_SET_PDEATHSIG, sc.PR_SET_DUMPABLE, allowed=False)
     only("fcntl", 1, _JEQ, *_FCNTLS, allowed=False)
     only("socketpair", 1, _JSET, _NOT_STREAM, allowed=False)
+    denied, absent = [*_DENIED], ["clone3"]  # clone3's flags lie in memory, out of sight; libc falls back to clone
     if role != "compile":
         only("clone", 0, _JSET, _CLONE_THREAD, allowed=True)
         only("ioctl", 1, _JEQ, *_IOCTLS, allowed=True)
-        for name in (*_PROCESSES, *_ATTRIBUTES):
-            refuse(name)
+        denied += [*_PROCESSES, *_ATTRIBUTES]
     if role == "python":
-        for name in _EXEC:
-            refuse(name)
+        denied += _EXEC
     if abi < 3 and role != "compile":
         # Before version 3 Landlock does not see truncation; versions 1 and 2 get writing taken away altogether.
-        for name in ("truncate", "ftruncate", "creat"):
-            refuse(name)
-        refuse("openat2", errno.ENOSYS)
+        denied += ["truncate", "ftruncate", "creat"]
+        absent.append("openat2")
         only("open", 1, _JSET, _WRITING, allowed=False)
         only("openat", 2, _JSET, _WRITING, allowed=False)
-    lines.append((_RETURN, 0, 0, _ALLOW))
+    lines += [line for name in absent for line in ((_JEQ, 0, 1, sc.NUMBERS[name]), (_RETURN, 0, 0, _NOT_THERE))]
+    numbers = [sc.NUMBERS[name] for name in denied if name in sc.NUMBERS]
+    assert len(numbers) < 256, "a jump reaches no further"
+    lines += [(_JEQ, len(numbers) - place, 0, number) for place, number in enumerate(numbers)]
+    lines += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSED)]
     return b"".join(struct.pack("<HBBI", *line) for line in lines)
 
 

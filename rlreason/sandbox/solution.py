@@ -14,12 +14,14 @@ import sys
 import threading
 import traceback
 import types
+import typing
 from typing import Any
 
 from rlreason.sandbox import codec
 
 FILE_NAME = "solution.py"
 MAX_ERROR_CHARS = 2000
+_JUDGE_IMPORTS = ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")
 
 
 def run_script(source: bytes) -> int:
@@ -66,6 +68,8 @@ def serve_functions(source: bytes, requests: int, replies: int) -> None:
     """Loads the program as a module, then answers calls until the judge hangs up."""
     sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, "rw"[fd > 0], False)) for fd in range(3))
     module = _new_module("solution")
+    # Answers in LeetCode's form write `List[int]` and rely on their judge to have imported it.
+    module.__dict__.update({name: getattr(typing, name) for name in _JUDGE_IMPORTS})
     try:
         exec(compile(source, FILE_NAME, "exec"), module.__dict__)
     except BaseException as error:

@@ -49,6 +49,7 @@ class Zygote:
     def __init__(self, control: socket.socket, in_namespaces: bool, abi: int) -> None:
         self.control, self.in_namespaces, self.abi = control, in_namespaces, abi
         self.ruleset = confine.python_ruleset(abi)
+        confine.filter_program("python", 0, abi)  # built once, for all children
         self.null = os.open("/dev/null", os.O_RDWR)
         self.confined: dict[int, int] = {}
         """Of each child the pipe on which it says, before it reads the program, that it is confined."""

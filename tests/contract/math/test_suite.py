@@ -206,7 +206,11 @@ SETS_LISTS: Rows = [
         [r"1+\sqrt2", r"1-\sqrt2", r"1\pm\sqrt3", r"-1\pm\sqrt2"],
     ),
     ("3", [], [r"\pm 3", "3,-3", r"\{3,-3\}", "3,3,4"]),
-    (r"\emptyset", [r"\varnothing", r"\{\}", "∅", r"\{ \}", r"\text{no solution}", "no real solutions"], ["0", r"\{0\}", r"\mathbb{R}"]),
+    (
+        r"\emptyset",
+        [r"\varnothing", r"\{\}", "∅", r"\{ \}", r"\text{no solution}", "no real solutions"],
+        ["0", r"\{0\}", r"\mathbb{R}"],
+    ),
     (
         r"\mathbb{R}",
         [r"(-\infty,\infty)", r"\Bbb{R}", r"\mathbf{R}", "ℝ"],

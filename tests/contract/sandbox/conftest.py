@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rlreason.rewards import code
-from rlreason.sandbox.confine import _NUMBERS
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
+from rlreason.sandbox.syscalls import NUMBERS
 from rlreason.types import Score
 
 SECRET = "canary-5f1d"
@@ -66,7 +66,7 @@ class Arena:
         self.sockets = dict(zip(("tcp", "udp", "unix", "datagram", "abstract"), (tcp, udp, *local), strict=True))
         for opened in self.sockets.values():
             opened.setblocking(False)
-        self.head = HEAD.format(targets=(str(self.canary), str(folder), *names, port, os.getpid(), dict(_NUMBERS)))
+        self.head = HEAD.format(targets=(str(self.canary), str(folder), *names, port, os.getpid(), dict(NUMBERS)))
         self.before = self._state()
 
     def _state(self) -> list[Any]:
