@@ -101,7 +101,7 @@ def test_latency_over_the_suite() -> None:
     pairs = [
         pair
         for name in ("suite", "fresh")
-        for pair in runpy.run_path(f"{ROOT}/tests/unit/rewards/test_math_{name}.py")["PAIRS"]
+        for pair in runpy.run_path(f"{ROOT}/tests/contract/math/test_{name}.py")["PAIRS"]
     ]
     math._decide.cache_clear()
     times_s, num_right = [], 0

@@ -212,8 +212,8 @@ HOLES = {
     "other processes": ("for name in _OF_A_PROCESS:", "for name in ():", "limit the parent, move the parent"),
     "namespaces": ('"unshare", ', "", "make a namespace"),
     "right programs": (
-        "(_RETURN, 0, 0, _ALLOW))\n    return",
-        "(_RETURN, 0, 0, _KILL))\n    return",
+        "(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSED)]",
+        "(_RETURN, 0, 0, _KILL), (_RETURN, 0, 0, _REFUSED)]",
         "could not be confined",
     ),
 }

@@ -1,4 +1,4 @@
-"""Statuses, golds in the forms of data sets, threads and asyncio; verdicts are in `test_math_suite.py` too."""
+"""Statuses, golds in the forms of data sets, threads and asyncio; verdicts are in `tests/contract/math` too."""
 
 import asyncio
 import subprocess
