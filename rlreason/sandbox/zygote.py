@@ -51,6 +51,7 @@ class Zygote:
         self.ruleset = confine.python_ruleset(abi)
         confine.filter_program("python", 0, abi)  # built once, for all children
         self.null = os.open("/dev/null", os.O_RDWR)
+        self.folders: set[str] = set()
         self.confined: dict[int, int] = {}
         """Of each child the pipe on which it says, before it reads the program, that it is confined."""
         # Of this user, all told: alone in the namespace, but beside other processes without one.
@@ -86,9 +87,14 @@ class Zygote:
                 return self._command(order, *fds)
             case "folder":
                 return self._folder(*fds)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(order["folder"])
+        self.folders.discard(order["folder"])
+        shutil.rmtree(order["folder"], ignore_errors=True)
         return {}
+
+    def leave(self) -> None:
+        """Removes what a parent that ended in the middle has left."""
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _script(self, order: dict[str, Any], source: int, stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
         def body() -> int:
@@ -127,6 +133,7 @@ class Zygote:
     def _folder(self, source: int) -> dict[str, Any]:
         """A work folder with the program in it, for the languages that want a file."""
         folder = tempfile.mkdtemp(prefix="rlreason-", dir=namespaces.WORK if self.in_namespaces else None)
+        self.folders.add(folder)
         path = os.path.join(folder, "program")
         _write_all(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), _read_all(source), close=True)
         return {"folder": folder}
@@ -194,16 +201,22 @@ class Zygote:
         handle = os.pidfd_open(watched)
         ready = select.select([handle, self.control], [], [], order["timeout_s"])[0]
         os.close(handle)
-        status, peak_bytes = self._end((watched, *others))[watched]
-        for pid in (watched, *others):
-            fd = self.confined.pop(pid)
-            said = os.read(fd, 1)
-            os.close(fd)
-            if said != b"c":
-                return {"failed": "a child could not be confined"}
+        ended = self._end((watched, *others))
+        # One that was killed here before it came so far is just out of time.
+        failed = [pid for pid in (watched, *others) if not self._was_confined(pid) and ended[pid][0] != -signal.SIGKILL]
         if handle not in ready and self.control in ready and not self.control.recv(1):
+            self.leave()
             os._exit(0)  # the parent is gone
+        if failed:
+            return {"failed": "a child could not be confined"}
+        status, peak_bytes = ended[watched]
         return {"timed_out": not ready, "status": status, "peak_bytes": peak_bytes}
+
+    def _was_confined(self, pid: int) -> bool:
+        fd = self.confined.pop(pid)
+        said = os.read(fd, 1)
+        os.close(fd)
+        return said == b"c"
 
     def _end(self, pids: tuple[int, ...]) -> dict[int, tuple[int, int]]:
         """Kills and reaps these, their sessions, and whatever became ours when its parent died."""
@@ -246,6 +259,7 @@ def main(fd: int, in_namespaces: bool, abi: int) -> None:
         return
     control.sendall(json.dumps({"ready": True, "abi": abi}).encode())
     zygote.serve()
+    zygote.leave()
 
 
 def _count_tasks() -> int:

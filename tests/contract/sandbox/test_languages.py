@@ -1,6 +1,10 @@
 """Programs in C++ and JavaScript, at both levels; skipped where the toolchain is not installed."""
 
 import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +29,7 @@ TESTS = [
     {"type": "stdio", "input": "3\n1 2 3\n", "output": "6"},
     {"type": "stdio", "input": "2\n10 -4\n", "output": "6\n"},
 ]
+ROOT = Path(__file__).resolve().parents[3]
 LIMITS = {"timeout_s": 40.0, "memory_bytes": 1 << 30}
 
 
@@ -137,3 +142,32 @@ def test_a_missing_toolchain_is_no_wrong_answer() -> None:
     described = {"zig": {"file": "a.zig", "run": ["no-such-tool", "a.zig"]}}
     score = code.check("```zig\nx\n```", TESTS, languages=described)
     assert (score.status, score.detail) == ("sandbox_error", "no-such-tool is not installed")
+
+
+def test_a_killed_parent_leaves_no_folder_behind() -> None:
+    need("cpp")
+    source = "#include <unistd.h>\nint main() { sleep(60); }"
+    program = (
+        "from rlreason.rewards import code\n"
+        "from rlreason.sandbox.pool import Sandbox\n"
+        "code._backends['landlock', None] = Sandbox(level='landlock')\n"
+        f"code.check('```cpp\\n' + {source!r}, {TESTS!r}, languages=['cpp'], timeout_s=60)"
+    )
+    before = folders()
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 30
+        while not any((folder / "main").exists() for folder in folders() - before):
+            assert parent.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 5
+    while folders() - before:
+        assert time.monotonic() < deadline, folders() - before
+        time.sleep(0.05)
+
+
+def folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("rlreason-*"))

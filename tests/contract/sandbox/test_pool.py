@@ -236,3 +236,12 @@ def test_the_self_test_finds_a_hole(
             self_test(host)
     finally:
         host.close()
+
+
+def test_a_run_cut_off_before_it_began_is_out_of_time_and_no_failure(sandbox: Sandbox) -> None:
+    for timeout_s in (0.0, 0.0005, 0.001, 0.002):
+        ended = sandbox.script(b"while True: pass", b"", timeout_s=timeout_s)
+        assert ended.timed_out
+        test = {"type": "assert", "code": "assert f()", "timeout_s": timeout_s}
+        ended, results = sandbox.functions(b"while True: pass", [test], None, timeout_s=timeout_s)
+        assert results[-1][0] == "timeout"
