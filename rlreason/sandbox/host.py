@@ -27,8 +27,10 @@ Level = Literal["landlock", "namespaces"]
 START_TIMEOUT_S = 20.0
 GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
-# In the order in which they load; `rlreason` need not be readable, nor installed, on the far side.
+# In the order in which they load. Read here and now: on the far side, and to a process that has changed its user since,
+# the package need not be readable.
 _MODULES = ("syscalls", "confine", "namespaces", "codec", "solution", "driver", "zygote")
+_SOURCES = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
 _BOOT = """
 import json, sys, types
 sys.path[:] = [entry for entry in sys.path if entry]
@@ -87,8 +89,7 @@ class Host:
         self.folders: set[str] = set()
         """Work folders in use; of a zygote that is killed they are removed here."""
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sources = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
-        stdin, self._errors = memory_file(json.dumps(sources).encode()), memory_file(b"")
+        stdin, self._errors = memory_file(json.dumps(_SOURCES).encode()), memory_file(b"")
         # Root's files are many; a namespace maps its user away by itself.
         drop = level == "landlock" and os.geteuid() == 0 and _may_change_user()
         try:

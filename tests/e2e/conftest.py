@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one Ray cluster a session, and small random models."""
+"""What the end-to-end tests share: a Ray cluster for each module, and small random models."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,9 +22,12 @@ ARCHITECTURE = {
 }
 
 
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """More logical CPUs than the machine has: the workers of a test take turns."""
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """More logical CPUs than the machine has: the workers of a test take turns.
+
+    Ends with the module, since other tests start a Ray of their own in this process.
+    """
     import ray
 
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

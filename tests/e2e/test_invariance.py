@@ -35,7 +35,7 @@ def curve(model: Path, *, workers: int, zero_stage: int) -> list[tuple[float, fl
     return [(step["policy/loss"], step["policy/grad_norm"]) for step in steps]
 
 
-def test_ranks_and_zero_stages_give_one_curve(ray_session: None, make_model: Callable[..., Path]) -> None:
+def test_ranks_and_zero_stages_give_one_curve(local_ray: None, make_model: Callable[..., Path]) -> None:
     """1 and 2 ranks, ZeRO 0 to 3, over ten steps, to 1e-4 relative (traps 1, 2)."""
     model = make_model()
     reference = curve(model, workers=1, zero_stage=0)
@@ -48,7 +48,7 @@ def test_ranks_and_zero_stages_give_one_curve(ray_session: None, make_model: Cal
 
 
 def test_one_and_two_engines_write_the_same(
-    ray_session: None, make_model: Callable[..., Path], prompts: list[PromptTask]
+    local_ray: None, make_model: Callable[..., Path], prompts: list[PromptTask]
 ) -> None:
     """Bit for bit: tokens and logprobs depend on the weights and the request's seed alone (trap 18)."""
     model = make_model()

@@ -60,7 +60,7 @@ class Rig:
 
 
 @pytest.fixture(scope="module", params=["llama-untied", "qwen2-tied"])
-def rig(request: pytest.FixtureRequest, ray_session: None, make_model: Callable[..., Path]) -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest, local_ray: None, make_model: Callable[..., Path]) -> Iterator[Rig]:
     family, tying = request.param.split("-")
     rig = Rig(make_model(family=family, tied=tying == "tied"))
     yield rig
