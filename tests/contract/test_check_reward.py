@@ -14,7 +14,7 @@ from rlreason.rewards.dry_run import check_reward
 from rlreason.rewards.probes import Columns, corrupted, forms_for, read_rows
 from rlreason.types import UserError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [{"prompt": f"{n}+{n}=", "answer": str(2 * n)} for n in range(10, 40)]
 RIGHT = "def f(response, task): return float(response.rpartition('#### ')[2] == task.answer)"
 Check = Callable[..., tuple[int, str]]
