@@ -30,7 +30,7 @@ def final_answer(response: str) -> Extracted | None:
         response = response[start + len("</think>") :]
     if "<think>" in response:
         return None
-    text = response[-WINDOW_CHARS:]
+    text = response.rstrip()[-WINDOW_CHARS:]
     for find in (_boxed, _tagged, _hashed, _phrased, _bare, _last_expression):
         parts = tuple(part.strip() for part in find(text))
         if parts:
@@ -38,10 +38,11 @@ def final_answer(response: str) -> Extracted | None:
     return None
 
 
-_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BOX_TOKEN = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed ?(-?\w+)")  # `\boxed 8`
 _LINE = re.compile(r"[^\n$]+")
-_BOX_OPEN = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_DENIED = re.compile(r"\bnot\s*[$({\\\[]*\s*$")  # `\boxed{7}, not \boxed{8}`
+_BOX_OPEN = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{")
 
 
 def _boxed(text: str) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ def _boxed(text: str) -> tuple[str, ...]:
             return (rest.group(),)
     if not spans:
         spans = [(m.start(), m.start(1), m.end()) for m in _BARE_BOX.finditer(text)]
+    spans = [span for span in spans if not _DENIED.search(text, max(0, span[0] - 12), span[0])] or spans
     return _joined_run(text, [(start, end + 1, text[content:end]) for start, content, end in spans])
 
 
@@ -108,7 +110,7 @@ def _joined_run(text: str, spans: list[tuple[int, int, str]]) -> tuple[str, ...]
     return tuple(dict.fromkeys(part.strip() for part in reversed(parts)))
 
 
-_HASHED = re.compile(r"^\s*####[ \t]+(\S[^\n]*)$", re.MULTILINE)
+_HASHED = re.compile(r"^\s*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
 _LIKE_AN_ANSWER = re.compile(r"[-+$€£\\({\[.\d]|\S+$")
 
 
@@ -120,7 +122,7 @@ def _hashed(text: str) -> tuple[str, ...]:
     return ()
 
 
-_PHRASE = re.compile(r"(?:\banswer\s*(?:\*\*)?\s*(?:is|:|=)|\banswer\s+is)[ \t:*]*([^\n]*)", re.IGNORECASE)
+_PHRASE = re.compile(r"\b(?:answer|correct (?:option|choice))\s*(?:\*\*)?\s*(?:is|:|=)[ \t:*]*([^\n]*)", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"\.(?=\s|\*|\$|$)|;|,?\s\(?(?:because|since|which|so that|as)\s", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s?\\?%)?")
 _IN_WORDS = re.compile(r"\s*\([A-Za-z -]{2,30}\)$")  # `9 (nine)`

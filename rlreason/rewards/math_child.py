@@ -141,6 +141,8 @@ def _equal_expressions(gold: Any, answer: Any, tolerance: Any) -> bool | None:
 def _equal_numbers(gold: Any, answer: Any, tolerance: Any, digits: int, real_only: bool = False) -> bool | None:
     """None if one is no number that can be evaluated. real_only: None too if one is not real."""
     values = [value.doit() for value in (gold, answer)]
+    if tolerance is _DECIMAL_TOLERANCE and any(value.is_Integer for value in values):
+        tolerance = _TOLERANCE  # only what has no finite decimal may be rounded
     if all(value.is_Rational for value in values) and tolerance is not _DECIMAL_TOLERANCE:
         return bool(values[0] == values[1])
     values = [sympy.N(value, digits, maxn=4 * digits) for value in values]

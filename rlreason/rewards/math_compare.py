@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rlreason.rewards import exact, math_workers
 from rlreason.rewards.guards import refuse
 from rlreason.rewards.killable import Crashed, Raised, Returned, TimedOut
-from rlreason.rewards.math_structure import Structure, show, structure
+from rlreason.rewards.math_structure import Structure, show, split, structure
 from rlreason.rewards.math_workers import Budget
 from rlreason.rewards.normalise import plain_words, split_unit, units_disagree
 from rlreason.types import ScoreStatus
@@ -42,7 +42,10 @@ def compare(answer: str, gold: str, budget: Budget, nesting: int = 0) -> Verdict
     """Charges the budget. Raises UndecidedError where there is no verdict."""
     if _same_text(answer, gold):
         return _yes("same text")
-    for test in (_as_choice, _as_words, _with_base, _as_numbers):
+    content = _content_of_choice(gold)
+    if content and not _CHOSEN.match(answer):
+        return compare(answer, content, budget, nesting)
+    for test in (_as_choice, _as_words, _with_base, _as_numbers, _as_residues):
         verdict = test(answer, gold)
         if verdict is not None:
             return verdict
@@ -76,10 +79,18 @@ def _same_text(answer: str, gold: str) -> bool:
 
 
 _CHOICE = re.compile(
-    r"(?:\(?([A-J])\)?|\(([A-J])\)|\(?\\text\s*\{\s*\(?([A-J])[):.]*\s*\}\)?)(?P<content>(?:(?<=\})|\s).+)?"
+    r"(?:\(?([A-J])\)?|\(([A-J])\)|\(?\\(?:text|mathrm)\s*\{\s*\(?([A-J])[):.]*\s*\}\)?)(?P<content>(?:(?<=\})|\s).+)?"
 )
-_CHOSEN = re.compile(r"\(?(?:\\text\s*\{\s*)?\(?([A-J])\)?\s*\}?\)?(?=[.):,\s\\]|$)")
+_CHOSEN = re.compile(
+    r"\(?(?:\\(?:text|mathrm)\s*\{\s*)?(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?([A-J])\)?\s*\}?\)?(?=[.):,\s\\]|$)"
+)
 _OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
+
+
+def _content_of_choice(gold: str) -> str:
+    """`27` of `(C) 27`: an answer that gives no letter is compared with it."""
+    wanted = _CHOICE.fullmatch(gold)
+    return "" if wanted is None or (wanted[1] and not gold.startswith("(")) else (wanted["content"] or "").strip()
 
 
 def _as_choice(answer: str, gold: str) -> Verdict | None:
@@ -91,12 +102,11 @@ def _as_choice(answer: str, gold: str) -> Verdict | None:
     letter = wanted[1] or wanted[2] or wanted[3]
     if chosen is not None and chosen[1] == letter and not _OTHER_CHOICE.search(answer, chosen.end()):
         return _yes("same choice")
-    if wanted["content"] and _same_text(answer, wanted["content"]):
-        return _yes("the choice's content")
     return _no("another choice")
 
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ,.'-]*")
+_ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z])", re.IGNORECASE)
 _CAPITALISED = re.compile(r"[A-Z][a-z]+")
 _EMPTY_SET = re.compile(
     r"no (?:real |integer |such )?(?:solutions?|roots?)|(?:the )?empty ?set|none|\\emptyset|\\\{\s*\\\}", re.IGNORECASE
@@ -113,7 +123,7 @@ def _as_words(answer: str, gold: str) -> Verdict | None:
         return None  # a list of names
     long = " " in bare or len(bare) > 3 or _CAPITALISED.fullmatch(bare) or bare.casefold() in _SHORT_WORDS
     if _WORDS.fullmatch(bare) and long:
-        same = plain_words(answer).casefold().split() == bare.casefold().split()
+        same = _ARTICLE.sub("", plain_words(answer)).casefold().split() == _ARTICLE.sub("", bare).casefold().split()
         return _yes("same words") if same else _no("other words")
     if exact.read_number(gold) is not None and not any(c.isdigit() or c in "\\√" for c in answer):
         return _no("no number in the answer")
@@ -158,6 +168,24 @@ def _as_numbers(answer: str, gold: str) -> Verdict | None:
     if units_disagree(answer_unit, gold_unit):
         return _no(f"unit {answer_unit} for {gold_unit}")
     return _yes("equal as rationals") if exact.equal(given, expected) else _no("different rationals")
+
+
+_RESIDUE = re.compile(
+    r"(?:(?P<name>[a-zA-Z])\s*\\equiv\s*)?(?P<value>-?\d+)\s*(?:\\p?mod(?![a-zA-Z])|\\bmod)\s*\{?\s*(?P<modulus>\d+)\s*\}?"
+)
+
+
+def _as_residues(answer: str, gold: str) -> Verdict | None:
+    """`x \\equiv 3 \\pmod{7}`: the modulus must agree and the residue within it; the least one may stand alone."""
+    wanted, given = _RESIDUE.fullmatch(gold), _RESIDUE.fullmatch(answer)
+    if wanted is None:
+        return None
+    residue, modulus = int(wanted["value"]), int(wanted["modulus"])
+    if given is None:
+        alone = exact.read_number(answer)
+        return _yes("the residue") if alone is not None and alone.value == residue else _no("no such residue")
+    same = int(given["modulus"]) == modulus > 0 and (int(given["value"]) - residue) % modulus == 0
+    return _yes("the same residue") if same else _no("another residue")
 
 
 _NAMED_VALUE = re.compile(r"([a-zA-Z])(?:_\{?\w+\}?)?\s*=\s*(.+)")
@@ -252,6 +280,7 @@ def _equal_parts(given: Structure, wanted: Structure, budget: Budget, nesting: i
 
 _EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
 _NAME = re.compile(r"[^-0-9+*/.,<>=]{1,30}(?:[_^]\s*(?:\{[^{}]*\}|\w))?(?:\([^()]{1,20}\))?'?")
+_LINE = re.compile(r"([xyz])\s*=(?!=)")
 _SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*[-+]\s*[a-zA-Z])+")
 
 
@@ -275,6 +304,9 @@ def _as_equations(answer: str, gold: str, budget: Budget) -> Verdict:
     given, wanted = _sides(answer, gold), _sides(gold, answer)
     if not all(given) or not all(wanted) or max(len(given), len(wanted)) > MAX_EQUATION_SIDES:
         return _no("an equation with empty or too many sides")
+    lines = [_LINE.match(side) for side in (answer, gold)]
+    if len({line[1] for line in lines if line is not None}) > 1:
+        return _by_sympy(answer, gold, budget)  # the line `x = 7` is not `y = 7`
     if len(wanted) == 1 and (given, wanted) != ([answer], [gold]):
         for side in reversed(given):
             verdict = compare(side, wanted[0], budget, MAX_NESTING - 1)
@@ -296,6 +328,11 @@ def _without_exponent_letter(text: str) -> str:
     return text if number is None else rf"\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
 
 
+def _without_thousands(text: str) -> str:
+    r"""`7,200\pi` -> `7200\pi`; the commas of a list stay."""
+    return "".join(split(text, ",", thousands=False)) if len(split(text, ",")) == 1 else text
+
+
 _WORD_COMMAND = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
 _FIGURE = re.compile(r"\\(?:angle|triangle|overrightarrow|overleftrightarrow)(?![a-zA-Z])|\\overline\s*\{[A-Z]")
 
@@ -313,7 +350,7 @@ def _by_sympy(answer: str, gold: str, budget: Budget) -> Verdict:
     ]
     if dropped[0] != dropped[1]:
         return _no("words or primes that the gold does not have")
-    gold, answer = _without_exponent_letter(gold), _without_exponent_letter(answer)
+    gold, answer = (_without_exponent_letter(_without_thousands(side)) for side in (gold, answer))
     match math_workers.compare(gold, answer, budget):
         case Returned(value="equal"):
             return _yes("equal by sympy")

@@ -103,12 +103,18 @@ _CUP = re.compile(r"\\cup(?![a-zA-Z])")
 def _union(text: str) -> Structure | None:
     name = _NAMED.match(text)
     parts = tuple(part.strip() for part in _CUP.split(text[name.end() :] if name else text))
-    return Structure(kind="union", parts=parts) if len(parts) > 1 and all(parts) else None
+    whole = all(part and _num(part, _OPEN) == _num(part, _CLOSE) for part in parts)
+    return Structure(kind="union", parts=parts) if len(parts) > 1 and whole else None
+
+
+def _num(text: str, characters: str) -> int:
+    return sum(map(text.count, characters))
 
 
 _RELATION = re.compile(r"\\(?:le|ge|lt|gt|ne)(?![a-zA-Z])|[<>]=?|!=")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?|\\(?:theta|alpha|beta|lambda|mu)|[a-zA-Z]\([a-zA-Z]\)")
 _DIRECTION = {r"\le": "<=", r"\lt": "<", r"\ge": ">=", r"\gt": ">", r"\ne": "!="}
+_BOTH = re.compile(r"\\land(?![a-zA-Z])|,(?=[^,]*(?:\\ne(?![a-zA-Z])|!=))")
 _EITHER = re.compile(r"\\lor(?![a-zA-Z])")
 
 
@@ -121,6 +127,8 @@ def _inequality(text: str) -> Structure | None:
         if any(piece is None or piece.is_ordered is False for piece in pieces):
             return None
         return Structure(kind="union", parts=tuple(show(piece) for piece in pieces if piece is not None))
+    if _BOTH.search(text):
+        return _conjunction(_BOTH.split(text))
     sides = [side.strip() for side in _RELATION.split(text)]
     signs = [_DIRECTION.get(sign, sign) for sign in _RELATION.findall(text)]
     if not all(sides) or any("," in side or "=" in side for side in sides):
@@ -135,6 +143,21 @@ def _inequality(text: str) -> Structure | None:
         if signs[0][0] == signs[1][0] == "<":
             return _interval("[" if signs[0] == "<=" else "(", sides[0], sides[2], "]" if signs[1] == "<=" else ")")
     return None
+
+
+def _conjunction(conditions: list[str]) -> Structure | None:
+    r"""`x \ge 1 \land x \ne 3`, for the parser; None if the conditions are about several variables."""
+    pieces = [_inequality(condition.strip()) for condition in conditions]
+    sides = [side.strip() for condition in conditions for side in _RELATION.split(condition)]
+    if len({side for side in sides if _VARIABLE.fullmatch(side)}) != 1:
+        return None
+    ends = [show(piece) for piece in pieces if piece is not None and piece.kind != "union"]
+    low = [end for end in ends if end.endswith(r" \infty)")]
+    high = [end for end in ends if end.startswith(r"(-\infty, ")]
+    if len(pieces) == 2 and len(low) == len(high) == 1:  # one interval: `(2, 5)` would be a point to the parser
+        return structure(low[0].removesuffix(r" \infty)") + high[0].removeprefix(r"(-\infty, "))
+    texts = [f"({show(piece)})" if piece.kind == "union" else show(piece) for piece in pieces if piece is not None]
+    return Structure(kind="union", parts=(r" \cap ".join(texts),)) if len(texts) == len(pieces) else None
 
 
 def _half_line(sign: str, bound: str) -> Structure:

@@ -26,10 +26,13 @@ r"""Before a command of one sign: in `\\ 3` the second backslash ends a row and 
 _REPLACEMENTS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?<=\d)(?:\\!)?,\s?\\!\s?(?=\d{3}(?!\d))", ","),  # the separator of `1,\! 000`
         # What has no meaning here.
         (rf"\*\*(?!\d)|(?<!\d)\*\*|\\(?:displaystyle|limits|nolimits|textstyle){_END}|\\(?:left|right){_END}\.?", ""),
         (rf"{_ONE}\\!|\\(?:big|Big|bigg|Bigg)[lr]?{_END}|\\(?:dollar|euro|pounds){_END}|\\?\$", ""),
-        (r"\\(?:phantom|label|tag)\s*\{[^{}]*\}", ""),
+        (r"\\(?:phantom|label|tag|color)\s*\{[^{}]*\}|\\textcolor\s*\{[^{}]*\}|\\\\\s*$", ""),
+        (rf"\\(?:underline|ensuremath)(?=\s*\{{)|\\(?:large|Large|LARGE|huge|Huge|small|bf|rm){_END}", ""),
+        (r"\\(?:hat|vec|mathbf)\s*\{\s*\\?([ijk])(?:math)?\s*\}", r"\1"),
         (r"(?<=\\\\)\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]", ""),
         # One command of several that mean the same.
         (rf"\\[dtc]frac{_END}", r"\\frac"),
@@ -41,24 +44,31 @@ _REPLACEMENTS = [
         (rf"\\lbrace{_END}", r"\\{"),
         (rf"\\rbrace{_END}", r"\\}"),
         (rf"\\lvert{_END}|\\rvert{_END}|\\vert{_END}", "|"),
-        (rf"\\colon{_END}|\{{:\}}", ":"),
+        (rf"\\colon{_END}|(?:\\text)?\{{:\}}", ":"),
         (rf"\\backslash{_END}", r"\\setminus "),
         (r"\\Bbb\s*\{?\s*([RZQNC])\s*\}?|\\mathbf\s*\{\s*([RZQN])\s*\}", r"\\mathbb{\1\2}"),
-        (r"\\(?:textbf|mathbf|boldsymbol|bm|textit|textsf|textnormal|emph|mbox|hbox)(?=\s*\{)", r"\\text"),
+        (r"\\(?:textbf|mathbf|mathit|boldsymbol|bm|textit|textsf|textnormal|emph|mbox|hbox)(?=\s*\{)", r"\\text"),
         (r"\\(?:math|text)(?:rm|it)?\s*\{\s*i\s*\}", "i"),
+        (r"\\text\s*\{\s*(\d+)\s*\}(?!\s*\d)", r"\1"),
+        (
+            r"(?i)^(?:\\text\s*\{\s*)?(?:the set of )?all real(?: number|value)?s?(?: of)?\s*\}?\s*x?\s*\}?\.?$",
+            r"\\mathbb{R}",
+        ),
         # Degrees: meant in a trigonometric function, elsewhere a unit.
         (rf"\\degree{_END}", r"^\\circ "),
         (
-            r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?",
-            r"\\\1(\\frac{\2\\pi}{180})",
+            r"\\(sin|cos|tan|cot|sec|csc)(?P<open>\s*[({])?\s*(?P<degrees>\d+(?:\.\d+)?)\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)"
+            r"(?(open)\s*[)}])",
+            r"\\\1(\\frac{\g<degrees>\\pi}{180})",
         ),
+        (r"^(-?[\d.]+)\s*\^\s*\{?\s*\\circ\s*\}?$", r"\1\\text{ degree}"),
         (
             r"\^\s*(?:\{\s*)?\\circ(?:\s*\})?(?:\s*(?:\\text\s*\{\s*|\\mathrm\s*\{\s*)?[CF]\s*\}?$)?|\\circ\s*$",
             "",
         ),
         # Thousands, repeating decimals, large numbers in words.
         (r"(?<=\d)\{,\}(?=\d{3}(?!\d))", ","),
-        (r"(?<=\d),\s?\\[!,](?=\d{3}(?!\d))", ","),
+        (r"(?<=\d),\s?\\,(?=\d{3}(?!\d))", ","),
         (r"(?<=\d)\\[,;: ](?=\d{3}(?!\d))", ","),
         (r"(?<=\d)[\u202f\u2009\u00a0](?=\d{3}(?!\d))", ","),
         (r"(?<=[\d.])\\(?:bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\\overline{\1\2}"),
@@ -78,7 +88,7 @@ _REPLACEMENTS = [
         (r"\{\s*(\w+)\s*\\choose\s+(\w+)\s*\}", r"\\binom{\1}{\2}"),
         (r"\{\s*([^{}]+?)\s*\\over(?![a-zA-Z])\s*([^{}]+?)\s*\}", r"\\frac{\1}{\2}"),
         (r"(?<![{\\a-zA-Z])(-?\w+)\s*\\over\s+(\w+)", r"\\frac{\1}{\2}"),
-        (r"^\\text\s*\{[^{}]*\b(?:is|answer|equals)\b[ :=]*\}\s*(?=\S)", ""),
+        (r"^\\text\s*\{[^{}]*\b(?:is|[Aa]nswer|equals)\b[ :=]*\}\s*(?=\S)", ""),
         (r"^(?i:(?:the )?(?:final |correct )?answer(?: is|:|=))\s*(?=\S)", ""),
     )
 ]
@@ -158,7 +168,9 @@ _UNITS = {
     "mile": "mile", "kg": "kg", "kilogram": "kg", "g": "g", "gram": "g", "lb": "pound", "pound": "pound",
     "oz": "ounce", "ounce": "ounce", "s": "second", "sec": "second", "second": "second", "min": "minute",
     "minute": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day", "week": "week", "month": "month",
-    "year": "year", "dollar": "dollar", "cent": "cent", "degree": "degree", "mph": "mph", "liter": "liter",
+    "year": "year", "dollar": "dollar", "cent": "cent", "degree": "degree",
+    "radian": "radian", "rad": "radian", "am": "am", "pm": "pm",
+    "mph": "mph", "liter": "liter",
     "litre": "liter", "ml": "ml", "l": "liter", "gallon": "gallon", "unit": "unit",
 }  # fmt: skip
 # A word after a number that changes the value or makes it a statement; such a text is left alone.
@@ -169,7 +181,7 @@ _NOT_UNIT = re.compile(
     r"with|only|maybe|either|nor|but|no|yes|true|false|nan|none|undefined"
 )
 _UNIT_TAIL = re.compile(
-    r"(?:\\(?:text|textrm|mathrm|operatorname)\s*\{(?P<text>[a-zA-Z .,/]*)\}"
+    r"(?:\\(?:text|textrm|mathrm|operatorname)\s*\{(?P<text>[a-zA-Z ./]*)\}"
     r"|(?<=[\s\d)}])(?P<bare>(?<=\s)[a-zA-Z. ]+|(?<=\d)(?:cm|mm|km|m|kg|g)))(?:\s*\^\s*\{?[23]\}?)?$"
 )
 
