@@ -1,6 +1,6 @@
 """Runs one of our own functions on model text where a deadline can end it: one warm child a function.
 
-For work whose time the text decides, such as a user's regular expression. Not for users' functions: `combine` does
+For work whose time the text decides, such as a user's regular expression. Not for users' functions: `reward_set` does
 those. Calls of one function run one after the other.
 """
 

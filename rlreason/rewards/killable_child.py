@@ -5,12 +5,10 @@ answers go back as JSON: a child that was fooled by hostile text must not run co
 Does not bound time (the parent does) and is no sandbox: the function has the rights of this user.
 """
 
-import ctypes
 import json
 import os
 import pickle
 import resource
-import signal
 import struct
 import sys
 import traceback
@@ -18,16 +16,16 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from rlreason.paths import find_function
+from rlreason.sandbox.syscalls import die_with
 
 HEADER = struct.Struct("!Q")
 """Length in bytes of the message that follows."""
-PR_SET_PDEATHSIG = 1
 MAX_MESSAGE_CHARS = 20_000
 
 
 def main(parent_pid: int) -> None:
     """Serve one parent. Exits when the parent closes the pipe, dies, or kills this process."""
-    _die_with(parent_pid)
+    die_with(parent_pid)
     requests, replies = _take_protocol_pipes()
     setup = pickle.loads(_read(requests))
     _limit(setup["memory_bytes"])
@@ -59,13 +57,6 @@ def _serve(function: Callable[..., Any], requests: BinaryIO, replies: BinaryIO) 
         if os.getpid() != own_pid:
             os._exit(0)  # the function forked and its copy came back here
         _write_bytes(replies, encoded)
-
-
-def _die_with(parent_pid: int) -> None:
-    """SIGKILL when the parent's spawning thread ends; that thread lives as long as the parent."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)  # it died before the line above took effect
 
 
 def _take_protocol_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -6,7 +6,6 @@ process that started them. Messages are JSON with a length in front; descriptors
 A worker is confined as the sandbox's programs are, and may read the installed packages. Does not choose the limits.
 """
 
-import ctypes
 import gc
 import json
 import os
@@ -18,6 +17,7 @@ import sysconfig
 from typing import Any
 
 from rlreason.sandbox.confine import confine_reader
+from rlreason.sandbox.syscalls import die_with
 
 HEADER = struct.Struct("!Q")
 """Length in bytes of the message that follows."""
@@ -28,7 +28,6 @@ ORDER = struct.Struct("!cQ")
 REPLY = struct.Struct("!Q")
 """The new worker's pid; or an ended worker's status as `os.waitpid` gives it."""
 MAX_DETAIL_CHARS = 2000
-_PR_SET_PDEATHSIG = 1
 _WARM_UP = (
     (r"\frac{1}{2}", "0.5"), ("x^2-1", "(x-1)(x+1)"), (r"\sin 2x", r"2\sin x\cos x"), (r"\log_2 8", r"\frac{6}{2}"),
     (r"\begin{pmatrix}1&x\\0&2\end{pmatrix}", r"\begin{bmatrix}1&x\\0&\sqrt 4\end{bmatrix}"), (r"(1,\infty)", "x>1"),
@@ -45,7 +44,7 @@ _WARM_UP = (
 
 def main(parent_pid: int) -> None:
     """Serve orders on descriptor 0 until the parent closes it or dies."""
-    _die_with(parent_pid)
+    die_with(parent_pid)
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -79,7 +78,7 @@ def _work(channel: socket.socket, template_pid: int, memory_bytes: int) -> None:
     """The life of one worker; never returns."""
     try:
         os.setsid()
-        _die_with(template_pid)
+        die_with(template_pid)
         confine_reader({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, memory_bytes)
         _serve(channel)
     finally:
@@ -111,12 +110,6 @@ def _end(pid: int) -> int:
     except ProcessLookupError:
         os.kill(pid, signal.SIGKILL)  # it has not yet come to its setsid
     return os.waitpid(pid, 0)[1]
-
-
-def _die_with(parent_pid: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)  # it died before the line above took effect
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:

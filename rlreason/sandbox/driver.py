@@ -10,6 +10,7 @@ import importlib
 import secrets
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,13 +66,10 @@ class Link:
         reply = self.ask(**target, args=codec.encode(args, _number_of), kwargs=codec.encode(dict(kwargs), _number_of))
         changed = self.value(reply.get("args"))
         for given, now in zip(args, changed if isinstance(changed, tuple) else (), strict=False):
-            if type(given) is type(now) and type(given) in (list, dict, set, deque_type):
+            if type(given) is type(now) and type(given) in (list, dict, set, deque):
                 given.clear()
-                given.extend(now) if isinstance(given, list | deque_type) else given.update(now)
+                given.extend(now) if isinstance(given, list | deque) else given.update(now)
         return self.value(reply.get("value"))
-
-
-deque_type = type(codec.decode({"deque": []}))
 
 
 class Function:
@@ -298,7 +296,7 @@ def _tagged(values: Iterable[Any]) -> set[tuple[bool, Any]]:
 
 
 def _is_row(value: Any) -> bool:
-    return isinstance(value, list | tuple | deque_type | range) or type(value) is type(iter([]))
+    return isinstance(value, list | tuple | deque | range) or type(value) is type(iter([]))
 
 
 def _same_number(expected: float, found: float) -> bool:

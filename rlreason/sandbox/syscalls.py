@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import struct
 from collections.abc import Sequence
 
@@ -95,6 +96,13 @@ def _call(name: str, *args: object) -> int:
 def prctl(option: int, value: int = 0) -> None:
     zero = ctypes.c_ulong(0)
     _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
+
+
+def die_with(parent_pid: int) -> None:
+    """SIGKILL for this process when the thread that forked it ends; ends it now if its parent is gone already."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)  # it died before the line above took effect
 
 
 def unshare(flags: int) -> None:

@@ -189,9 +189,7 @@ class Zygote:
         for number, fd in streams.items():
             os.dup2(fd, number)
         _close_all_but({0, 1, 2, ruleset, *keep})
-        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(70)
+        sc.die_with(parent)
         limits = confine.Limits(memory_bytes=order["memory_bytes"], cpu_s=order["cpu_s"], processes=self.processes)
         confine.confine(role, ruleset, limits, self.abi)
         os.close(ruleset)

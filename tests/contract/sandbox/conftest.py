@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlreason.rewards import code
+from rlreason.sandbox.host import Level
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 from rlreason.sandbox.syscalls import NUMBERS
 from rlreason.types import Score
@@ -159,6 +160,13 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     del os.environ["RLREASON_TEST_SECRET"]
 
 
+@pytest.fixture
+def level(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Level | None:
+    """`check` uses the sandbox of the level under test."""
+    monkeypatch.setitem(code._backends, ("landlock", None), sandbox)
+    return sandbox.level
+
+
 @pytest.fixture(scope="session")
 def targets(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("arena")
@@ -170,8 +178,6 @@ def targets(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def arena(targets: Arena, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
-    """`check` uses the sandbox of the level under test."""
-    monkeypatch.setitem(code._backends, ("landlock", None), targets.sandbox)
+def arena(targets: Arena, level: Level) -> Iterator[Arena]:
     yield targets
     targets.assert_untouched()

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from rlreason.rewards import code
 from rlreason.sandbox.host import Host, Level
 from rlreason.sandbox.languages import LANGUAGES, built, missing_tool
-from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
+from rlreason.sandbox.pool import Sandbox
 
 CPP = """```cpp
 #include <iostream>
@@ -37,19 +36,6 @@ def need(name: str) -> None:
     tool = missing_tool(LANGUAGES[name])
     if tool is not None:
         pytest.skip(f"{tool} is not installed")
-
-
-@pytest.fixture(params=LEVELS)
-def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Level]:
-    """Makes `code.check` use just this level."""
-    sandbox = Sandbox(level=request.param)
-    try:
-        sandbox.start()
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
-    monkeypatch.setitem(code._backends, ("landlock", None), sandbox)
-    yield request.param
-    sandbox.close()
 
 
 @pytest.mark.parametrize(("name", "program"), [("cpp", CPP), ("javascript", JAVASCRIPT)])

@@ -1,29 +1,12 @@
 """Right programs, however they are written, score 1.0 at every level; wrong ones 0.0."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rlreason.rewards import code
-from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 
-
-@pytest.fixture(scope="module", params=LEVELS)
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    opened = Sandbox(level=request.param)
-    try:
-        opened.start()
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(autouse=True)
-def level(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(code._backends, ("landlock", None), sandbox)
-
+pytestmark = pytest.mark.usefixtures("level")
 
 GIVEN, SUMS = "3\n1 2\n3 4\n5 6\n", "3\n7\n11\n"
 # Each prints the sum of every pair of GIVEN.
