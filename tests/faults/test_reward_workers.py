@@ -99,7 +99,17 @@ def make_fleet(marker: str, file: Path) -> Iterator[Callable[..., RewardFleet]]:
 
 
 def alive(marker: str, title: str) -> list[int]:
-    return sorted(pid for pid, line in marked_processes(marker).items() if title in line)
+    """Processes of that title. A child that has been forked and not yet replaced by its program still bears its
+    parent's title; it is not counted."""
+    found = {pid for pid, line in marked_processes(marker).items() if title in line}
+    return sorted(pid for pid in found if parent(pid) not in found)
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def batch(num_groups: int) -> list[PromptTask]:
