@@ -33,11 +33,18 @@ def run(
     overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --run-dir.")] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage of a recipe and all later ones again.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage of a recipe again, alone.")] = None,
 ) -> None:
-    """Run a stage or a recipe here, on a local Ray or on the cluster that RAY_ADDRESS names."""
+    """Run a stage or a recipe here, on a local Ray or on the cluster that RAY_ADDRESS names.
+
+    With --resume, stages of a recipe that are done are left alone while their configuration and inputs are the same.
+    """
     from rlreason.stages.recipe import run_path
 
-    run_path(path, overrides or [], run_dir, resume)
+    run_path(path, overrides or [], run_dir, resume=resume, start=start, only=only)
 
 
 @app.command()
@@ -60,7 +67,7 @@ def evaluate(
 
     if any(step.config.stage != "evaluate" for step in load_steps(path, overrides or [])):
         raise UserError(f"{path}: `rlreason eval` wants `stage: evaluate`; use `rlreason run` for others")
-    run_path(path, overrides or [], run_dir, False)
+    run_path(path, overrides or [], run_dir)
 
 
 @app.command(name="check-reward")
@@ -83,6 +90,32 @@ def check_reward(
         function, data, columns=columns, limit=limit, seconds=seconds, timeout_s=timeout, args=args
     )
     raise typer.Exit(status)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A checkpoint, a run directory, or a hub name.")],
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    base: Annotated[bool, typer.Option("--base", help="Continue text, whatever the model is.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Of sampling; 0 is greedy.")] = 0.7,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+) -> None:
+    """Talk to any checkpoint. An assistant keeps the conversation, a base model continues text."""
+    from rlreason.stages import chat as stage
+
+    if dtype not in ("float32", "bfloat16"):
+        raise typer.BadParameter(f"{dtype} is neither float32 nor bfloat16", param_hint="--dtype")
+    stage.chat(
+        model,
+        system=system,
+        base=base,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        dtype="bfloat16" if dtype == "bfloat16" else "float32",
+    )
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """`rlreason submit`: the same run as a Ray job on a cluster.
 
-The resolved configuration, `reward_fns/` of the working directory and the package itself travel with the job. What
-else a configuration names by path (models, data) and `--run-dir` must be on storage that the cluster's nodes share.
+The resolved configuration, `reward_fns/` of the working directory, small files below it that the configuration names,
+and the package itself travel with the job. What else is named by path (models, data) and `--run-dir` must be on storage
+that the cluster's nodes share.
 """
 
 import asyncio
@@ -16,11 +17,15 @@ from typing import TYPE_CHECKING
 import rlreason
 from rlreason.config.load import dump
 from rlreason.stages.console import say
+from rlreason.stages.lineage import local_files
 from rlreason.stages.recipe import Step, default_run_dir, load_steps
 from rlreason.types import RunError, UserError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+
+MAX_FILE_BYTES = 10 << 20
+"""Larger files do not travel with the job."""
 
 
 def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | None, follow: bool) -> int:
@@ -69,8 +74,16 @@ def _pack(path: Path, steps: list[Step], target: Path) -> str:
     shutil.copytree(Path(rlreason.__file__).parent, target / "rlreason", ignore=skip)
     if Path("reward_fns").is_dir():
         shutil.copytree("reward_fns", target / "reward_fns", ignore=skip)
+    for name in {name for step in steps for name in local_files(step.config)}:
+        if (
+            not Path(name).is_absolute()
+            and ".." not in Path(name).parts
+            and Path(name).stat().st_size <= MAX_FILE_BYTES
+        ):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(name, target / name)
     folder = Path("configs") / path.resolve().name if path.is_dir() else Path("configs")
-    (target / folder).mkdir(parents=True)
+    (target / folder).mkdir(parents=True, exist_ok=True)
     for step in steps:
         (target / folder / f"{step.name}.yaml").write_text(dump(step.config), encoding="utf-8")
     return str(folder if path.is_dir() else folder / f"{path.stem}.yaml")

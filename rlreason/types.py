@@ -170,7 +170,8 @@ class UpdateStats:
 
     loss: float
     """Already divided by the global count: add, do not divide."""
-    entropy: float
+    entropy: float | None
+    """None for cross_entropy, which does not pay for it."""
     logprob_gap: float
     """Sum of |learner - behaviour| logprobs in nats."""
     mismatch_kl: float

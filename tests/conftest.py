@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = "RLREASON_TEST_ID"
@@ -141,17 +140,29 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face checkpoint: configs/tiny-cpu's architecture with one layer, random weights, its tokenizer."""
+    """A Hugging Face checkpoint: a Llama of one layer with random weights, and the tokenizer of the chains task."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from rlreason.data.chains import tokenizer
 
     folder = tmp_path_factory.mktemp("tiny-model")
-    described = yaml.safe_load((ROOT / "configs/tiny-cpu/10-pretrain.yaml").read_text())["architecture"]
-    keys = {key: value for key, value in described.items() if key != "model_type"} | {"num_hidden_layers": 1}
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=256,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        rope_theta=1000.0,
+    )
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**keys)).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 

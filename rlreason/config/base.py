@@ -1,6 +1,6 @@
 """What every section of the configuration is built of."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,3 +25,12 @@ class WorkerConfig(Strict):
     """GPUs reserved for each; below 1 shares one GPU."""
     threads: Count | None = None
     """OpenMP threads of each; null: `cpus` rounded up."""
+
+
+class BaseStageConfig(Strict):
+    """What every stage has."""
+
+    seed: int = 0
+    """Decides every random choice of the run."""
+    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default_factory=list)
+    """Mirrors of metrics.jsonl."""

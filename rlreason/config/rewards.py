@@ -40,7 +40,7 @@ class RewardConfig(Strict):
     """Keyword arguments of the function, beside what it is given of the sample."""
     sources: Names = Field(default_factory=list)
     """Only tasks of these sources get this reward; empty: all. A task's source is its `source` column, else its
-    evaluation set's name, else the data's `path`."""
+    set's name (`tasks` where the set has none)."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor in the weighted sum."""
     timeout_s: Annotated[float, Field(gt=0)] = 5.0

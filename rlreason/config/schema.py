@@ -8,41 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rlreason.config.base import Count, Strict, WorkerConfig
+from rlreason.config.base import BaseStageConfig, Count, Strict, WorkerConfig
+from rlreason.config.corpus import CorpusConfig, TokenizerConfig
+from rlreason.config.data import HeldOutConfig, KnowledgeConfig, Mixture, TaskConfig, TaskSets
 from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig
-
-
-class DataConfig(Strict):
-    """Where rows come from: a data set (`path`) or a function (`generate`)."""
-
-    path: str | None = None
-    """Hub name, or a local .jsonl, .json, .parquet or .arrow file."""
-    name: str | None = None
-    """Configuration of a hub data set, such as `main` of GSM8K."""
-    split: str = "train"
-    """Split, with slices: `train[:100]`."""
-    generate: str | None = None
-    """A function that returns rows: `package.module:function` or `file.py:function`."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of `generate`."""
-    prompt_column: str = "prompt"
-    """Column with the prompt: text, or a list of messages."""
-    answer_column: str | None = "answer"
-    """Column with the gold answer; null where `tests` or the reward decides."""
-    template: str | None = None
-    """Text around the prompt: `{prompt}` stands for it; other columns by their names."""
-    system: str | None = None
-    """System message put before the prompt (models with a chat template)."""
-    limit: Count | None = None
-    """Take the first rows only."""
-    too_long: Literal["error", "drop"] = "error"
-    """What happens to a prompt that leaves no room in the context."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "DataConfig":
-        if (self.path is None) == (self.generate is None):
-            raise ValueError("give exactly one of `path` (a data set) and `generate` (a function)")
-        return self
 
 
 class RolloutConfig(WorkerConfig):
@@ -79,10 +48,16 @@ class LearnerConfig(WorkerConfig):
     """Of parameters and arithmetic; the rollout engine follows it."""
     micro_batch_tokens: Count = 4096
     """Padded tokens of one forward pass. Sets memory and speed, never the update."""
+    pack_tokens: Count | None = None
+    """Sequences share rows of so many tokens and do not attend to one another; null: one row for each. A sequence
+    that is longer has a row of its own. Sets speed, never the update."""
     lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Shape after the warm-up."""
+    lr_schedule: Literal["constant", "linear", "cosine", "wsd"] = "constant"
+    """Shape after the warm-up. wsd: constant, then a linear decay over the last `decay_share` of all steps
+    (warmup-stable-decay, arXiv 2404.06395)."""
+    decay_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Of all steps; for `wsd` alone."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear rise to `lr`."""
     min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -131,7 +106,7 @@ class AlgorithmConfig(Strict):
 class EvalConfig(Strict):
     """Evaluation on the rollout engines."""
 
-    tasks: dict[str, DataConfig]
+    tasks: dict[str, TaskConfig]
     """Named held-out sets."""
     every: Count | None = None
     """Steps between evaluations of an RL run; null: only before and after."""
@@ -150,13 +125,9 @@ class CheckpointConfig(Strict):
     """Older ones are removed."""
 
 
-class StageConfig(Strict):
-    """What every stage has."""
+class StageConfig(BaseStageConfig):
+    """What every stage with a model has."""
 
-    seed: int = 0
-    """Decides every random choice of the run."""
-    loggers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default_factory=list)
-    """Mirrors of metrics.jsonl."""
     rewards: list[RewardConfig] = Field(default_factory=list)
     """Evaluation uses the first one that applies to the task; RL all, as `combine` says."""
     reward_workers: RewardWorkerConfig = RewardWorkerConfig()
@@ -186,29 +157,53 @@ class TrainConfig(StageConfig):
 
 
 class SupervisedConfig(TrainConfig):
-    """What pretraining and SFT share: next-token prediction."""
+    """What pretraining and SFT share: next-token prediction on a mixture of sources."""
 
-    data: DataConfig
+    data: Mixture
+    """Sources by name, each with a `weight`; one source alone may stand without a name."""
     tokens_per_step: Count
     """Tokens of one optimizer step, over all workers."""
+    context_tokens: Count = 2048
+    """Longest sequence that is trained on."""
 
 
 class PretrainConfig(SupervisedConfig):
-    """A decoder from scratch, on rows with a `text` column."""
+    """Next-token prediction on rows with a `text` column: a decoder from scratch, or one to continue.
+
+    Documents longer than the context are cut into several sequences.
+    """
 
     stage: Literal["pretrain"]
-    tokenizer: str
-    """Path, hub name, or `package.module:function` that returns a tokenizer."""
-    architecture: dict[str, Any]
-    """Keys of a Hugging Face configuration; `model_type` (llama, qwen2, ...) selects its class."""
+    model: str | None = None
+    """A checkpoint to continue: path, hub name, or `stage:NAME`."""
+    tokenizer: str | None = None
+    """Path, hub name, `stage:NAME`, or `package.module:function` that returns one. A checkpoint has its own."""
+    architecture: dict[str, Any] | None = None
+    """Keys of a Hugging Face configuration; `model_type` (llama, qwen2, ...) selects its class. The vocabulary's size
+    (rounded up to a multiple of 64) and the special tokens' ids come from the tokenizer where they are not given."""
+    held_out: HeldOutConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "PretrainConfig":
+        if self.model is None and (self.architecture is None or self.tokenizer is None):
+            raise ValueError("give `architecture` and `tokenizer` for a new model, or `model` to continue one")
+        if self.model is not None and (self.architecture is not None or self.tokenizer is not None):
+            raise ValueError("a `model` to continue brings its own architecture and tokenizer; take those two out")
+        return self
 
 
 class SFTConfig(SupervisedConfig):
-    """Fine-tuning on rows with `messages`; the loss is on the assistant's tokens."""
+    """Fine-tuning on conversations; the loss is on the assistant's tokens."""
 
     stage: Literal["sft"]
     model: str
     """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
+    chat_template: str | None = None
+    """A Jinja file for a model that has no template, or in place of its own; null: the model's own."""
+    too_long: Literal["error", "drop"] = "drop"
+    """What happens to a conversation that is longer than the context; dropped ones are counted."""
+    knowledge: KnowledgeConfig | None = None
+    """Questions that this model is asked first, to learn which it cannot answer."""
 
 
 class RLConfig(TrainConfig):
@@ -217,7 +212,8 @@ class RLConfig(TrainConfig):
     stage: Literal["rl"]
     model: str
     """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
-    tasks: DataConfig
+    tasks: TaskSets
+    """Sets of problems by name, all shuffled together; one set alone may stand without a name."""
     prompts_per_step: Count
     samples_per_prompt: Count
     """Size of a group."""
@@ -289,8 +285,10 @@ class EvaluateConfig(StageConfig):
         return self
 
 
-AnyStage = PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
+AnyStage = CorpusConfig | TokenizerConfig | PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
 STAGES: dict[str, type[AnyStage]] = {
+    "corpus": CorpusConfig,
+    "tokenizer": TokenizerConfig,
     "pretrain": PretrainConfig,
     "sft": SFTConfig,
     "rl": RLConfig,

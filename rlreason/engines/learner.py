@@ -3,10 +3,12 @@
 One engine for pretraining, SFT and the RL policy; they differ in the loss's name and the data. A process group
 (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) must be in the environment before it is made.
 
-Notation: B = sequences of a micro-batch, T = padded tokens, N = trained tokens, V = vocabulary.
+Notation: B = rows of a micro-batch, T = padded tokens, N = trained tokens, V = vocabulary.
 
-Sequences are padded on the right and attention is causal, so that no attention mask is needed: a padded position
-comes after every real one and is not in the loss. Does not: pack sequences, or offload to CPU or disk yet.
+Rows are padded on the right and attention is causal, so that no attention mask is needed: a padded position comes
+after every real one and is not in the loss. Where sequences share a row (`pack_tokens`), positions begin again with
+each, and from that transformers makes attention stay inside it; a model for which this is not so is refused.
+Does not: offload to CPU or disk yet.
 """
 
 import json
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlreason.algorithms import kl
 from rlreason.algorithms.losses import clipped_policy_gradient, cross_entropy, token_logprobs
 from rlreason.algorithms.schedule import lr_at
 from rlreason.config.schema import LearnerConfig
+from rlreason.data.batch import fill_rows
 from rlreason.engines import _compat
 from rlreason.engines.learner_setup import (
     adamw,
@@ -35,7 +39,7 @@ from rlreason.engines.learner_setup import (
     tied_weights,
     writing,
 )
-from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats
+from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats, UserError
 
 
 class LearnerEngine:
@@ -82,6 +86,8 @@ class LearnerEngine:
         # bfloat16 may round a right first step away, and stage 3 holds shards: the check is for the other cases.
         checked = config.dtype == "float32" and config.zero_stage < 3
         self._before_first_step = {n: p.detach().clone() for n, p in self._trainable()} if checked else {}
+        if config.pack_tokens is not None:
+            self._require_packing(config.pack_tokens)
 
     def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
         """One optimizer step over this rank's micro-batches.
@@ -97,6 +103,7 @@ class LearnerEngine:
             warmup_steps=self.config.warmup_steps,
             shape=self.config.lr_schedule,
             min_ratio=self.config.min_lr_ratio,
+            decay_share=self.config.decay_share,
         )
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
@@ -114,7 +121,7 @@ class LearnerEngine:
         total, entropy, gap, mismatch, clipped, divergence = sums.tolist()
         return UpdateStats(
             loss=total,
-            entropy=entropy,
+            entropy=None if loss.name == "cross_entropy" else entropy,
             logprob_gap=gap,
             mismatch_kl=mismatch,
             num_clipped=clipped,
@@ -129,12 +136,26 @@ class LearnerEngine:
         """Logprobs of the masked tokens of each sequence, in nats, in the order given."""
         found: list[list[float]] = []
         for micro_batch in micro_batches:
-            logprobs = self._forward(self.engine, micro_batch, temperature)[0].tolist()
+            logprobs = self._logprobs(self.engine, micro_batch, temperature).tolist()
             for sequence in micro_batch:
                 count = sequence.num_trained_tokens
                 found.append(logprobs[:count])
                 logprobs = logprobs[count:]
         return found
+
+    @torch.no_grad()
+    def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
+        """The `num_tokens` likeliest tokens after each prompt, one at a time and without a cache: for a look at a
+        few. Every rank must call it alike.
+        """
+        rows = [list(prompt) for prompt in prompts]
+        for _ in range(num_tokens):
+            micro_batch = [TrainSequence(tokens=tuple(row), mask=(0,) * len(row)) for row in rows]
+            tokens_BT, _, _ = self._rows(micro_batch, None)
+            logits_BTV = self.engine(input_ids=tokens_BT, use_cache=False).logits
+            for row, logits_TV in zip(rows, logits_BTV, strict=True):
+                row.append(int(logits_TV[len(row) - 1].argmax()))
+        return [tuple(row[len(prompt) :]) for row, prompt in zip(rows, prompts, strict=True)]
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """All parameters by their Hugging Face names, whole, one at a time. Every rank must iterate."""
@@ -181,10 +202,14 @@ class LearnerEngine:
 
     def _loss(self, micro_batch: list[TrainSequence], loss: LossSpec, denominator: int) -> tuple[Tensor, Tensor]:
         """The micro-batch's share of the loss, and its sums for UpdateStats: see `update`."""
-        logprob_N, entropy_N = self._forward(self.engine, micro_batch, loss.temperature)
+        if loss.name == "cross_entropy":
+            logprob_N, entropy_N = self._logprobs(self.engine, micro_batch, loss.temperature), None
+        else:
+            logits_NV, target_N = self._forward(self.engine, micro_batch)
+            logprob_N, entropy_N = token_logprobs(logits_NV, target_N, loss.temperature)
         current_N = logprob_N.detach()
         gap = mismatch = clipped = divergence = torch.zeros((), device=self.device)
-        if loss.name == "cross_entropy":
+        if entropy_N is None:
             value = cross_entropy(logprob_N, denominator)
         else:
             behaviour_N = flat(micro_batch, lambda s: s.logprobs, self.device)
@@ -201,26 +226,67 @@ class LearnerEngine:
         if loss.kl_coef:
             assert self._reference is not None
             with torch.no_grad():
-                reference_N, _ = self._forward(self._reference, micro_batch, loss.temperature)
+                reference_N = self._logprobs(self._reference, micro_batch, loss.temperature)
             value = value + loss.kl_coef * kl.k2(logprob_N, reference_N).sum() / denominator
             divergence = kl.k3(current_N, reference_N).sum()
-        sums = torch.stack([value.detach(), entropy_N.sum(), gap, mismatch, clipped.float(), divergence])
+        entropy = gap if entropy_N is None else entropy_N.sum()
+        sums = torch.stack([value.detach(), entropy, gap, mismatch, clipped.float(), divergence])
         return value, sums.double().cpu()
 
-    def _forward(
-        self, module: Callable[..., Any], micro_batch: list[TrainSequence], temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        """logprob_N and entropy_N of the trained tokens; empty, but with a gradient, for an empty micro-batch."""
-        width = max((len(sequence.tokens) for sequence in micro_batch), default=2)
-        tokens_BT = torch.zeros(max(1, len(micro_batch)), width, dtype=torch.long)
-        mask_BT = torch.zeros_like(tokens_BT, dtype=torch.bool)
-        for row, sequence in enumerate(micro_batch):
-            tokens_BT[row, : len(sequence.tokens)] = torch.tensor(sequence.tokens)
-            mask_BT[row, : len(sequence.mask)] = torch.tensor(sequence.mask, dtype=torch.bool)
-        tokens_BT, mask_BT = tokens_BT.to(self.device), mask_BT.to(self.device)
-        logits_BTV = module(input_ids=tokens_BT, use_cache=False).logits
+    def _logprobs(self, module: Callable[..., Any], micro_batch: list[TrainSequence], temperature: float) -> Tensor:
+        """logprob_N of the trained tokens. Cheaper than with entropies, which take several passes over [N, V]."""
+        logits_NV, target_N = self._forward(module, micro_batch)
+        return -F.cross_entropy(logits_NV.float() / temperature, target_N, reduction="none")
+
+    def _forward(self, module: Callable[..., Any], micro_batch: list[TrainSequence]) -> tuple[Tensor, Tensor]:
+        """logits_NV and target_N of the trained tokens; empty, but with a gradient, for an empty micro-batch."""
+        tokens_BT, positions_BT, mask_BT = self._rows(micro_batch, self.config.pack_tokens)
+        # Without packing the positions are the usual ones, and attention takes its fast causal path.
+        positions = {} if self.config.pack_tokens is None else {"position_ids": positions_BT}
+        logits_BTV = module(input_ids=tokens_BT, use_cache=False, **positions).logits
         predicts_BT = mask_BT[:, 1:]
-        return token_logprobs(logits_BTV[:, :-1][predicts_BT], tokens_BT[:, 1:][predicts_BT], temperature)
+        return logits_BTV[:, :-1][predicts_BT], tokens_BT[:, 1:][predicts_BT]
+
+    def _rows(self, micro_batch: list[TrainSequence], pack_tokens: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens_BT, positions_BT and mask_BT. The first token of a sequence is never in the mask: what stands before
+        it in the row is another sequence.
+        """
+        lengths = [len(sequence.tokens) for sequence in micro_batch]
+        rows = fill_rows(lengths, pack_tokens)
+        width = max((sum(lengths[index] for index in row) for row in rows), default=2)
+        tokens_BT = torch.zeros(max(1, len(rows)), width, dtype=torch.long)
+        # Padding is at position 0 throughout, so that each padded token is a sequence of its own.
+        positions_BT, mask_BT = torch.zeros_like(tokens_BT), torch.zeros_like(tokens_BT, dtype=torch.bool)
+        for number, row in enumerate(rows):
+            start = 0
+            for index in row:
+                stop = start + lengths[index]
+                tokens_BT[number, start:stop] = torch.tensor(micro_batch[index].tokens)
+                positions_BT[number, start:stop] = torch.arange(lengths[index])
+                mask_BT[number, start + 1 : stop] = torch.tensor(micro_batch[index].mask[1:], dtype=torch.bool)
+                start = stop
+        return tokens_BT.to(self.device), positions_BT.to(self.device), mask_BT.to(self.device)
+
+    def _require_packing(self, pack_tokens: int) -> None:
+        """Raises UserError where a sequence that shares a row is nearer to one that goes on with the other's text
+        than to itself alone.
+        """
+        length = min(8, pack_tokens // 2)
+        if length < 2:
+            return
+        first, second = (
+            TrainSequence(tokens=tuple(range(start, start + length)), mask=(1,) * length) for start in (1, 1 + length)
+        )
+        joined = TrainSequence(tokens=first.tokens + second.tokens, mask=(0,) * (length + 1) + (1,) * (length - 1))
+        packed, alone, mixed = (
+            torch.tensor(self.logprobs([micro_batch])[-1]) for micro_batch in ([first, second], [second], [joined])
+        )
+        if (packed - alone).abs().mean() > 1e-5 + 0.1 * (mixed - alone).abs().mean():
+            name = self.engine.module.config.model_type
+            raise UserError(
+                f"learner.pack_tokens: in a model of type `{name}` sequences that share a row see one another; "
+                "take pack_tokens out"
+            )
 
     def _trainable(self) -> list[tuple[str, Tensor]]:
         return [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]

@@ -30,19 +30,32 @@ def build_module(config: LearnerConfig, model: str | None, architecture: dict[st
 
 
 def _load(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     if model is not None:
         try:
             return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)
         except (OSError, ValueError) as error:
             raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    return AutoModelForCausalLM.from_config(describe(None, architecture), dtype=DTYPES[config.dtype])
+
+
+def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
+    """The Hugging Face configuration of a checkpoint, or of an architecture's keys. UserError where there is none."""
+    from transformers import AutoConfig
+
+    if model is not None:
+        try:
+            return AutoConfig.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
     keys = dict(architecture or {})
+    if "model_type" not in keys:
+        raise UserError("architecture: no `model_type`; give one, such as llama")
     try:
-        described = AutoConfig.for_model(keys.pop("model_type"), **keys)
+        return AutoConfig.for_model(keys.pop("model_type"), **keys)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"architecture: {str(error).strip().splitlines()[0]}") from None
-    return AutoModelForCausalLM.from_config(described, dtype=DTYPES[config.dtype])
 
 
 def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:

@@ -10,8 +10,8 @@ import asyncio
 import itertools
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,7 +78,7 @@ class RolloutEngine:
             )
         )
         self._sampling = SamplingParams
-        self._final_only = RequestOutputKind.FINAL_ONLY
+        self._final_only, self._delta = RequestOutputKind.FINAL_ONLY, RequestOutputKind.DELTA
         self._stop = list(config.stop)
         self._ids = itertools.count()
         self._running = 0
@@ -88,6 +88,26 @@ class RolloutEngine:
     async def generate(self, requests: list[Request], stop_ids: list[int]) -> list[Completion]:
         """Completions in the order of the requests. All run at the same time."""
         return await asyncio.gather(*[self._one(request, stop_ids) for request in requests])
+
+    async def stream(
+        self, request: Request, stop_ids: list[int]
+    ) -> AsyncGenerator[tuple[str, Literal["stop", "length"] | None], None]:
+        """Pieces of the response's text as they are written, special tokens included, with the last one's finish
+        reason. Closing the iterator, or cancelling what awaits it, ends the request.
+        """
+        params = self._sampling(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            stop_token_ids=stop_ids,
+            skip_special_tokens=False,
+            output_kind=self._delta,
+        )
+        async with aclosing(self._outputs(request.prompt, params)) as outputs:
+            async for output in outputs:
+                piece = output.outputs[0]
+                reason: Any = piece.finish_reason
+                yield piece.text, reason if reason in (None, "length") else "stop"
 
     async def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[float]:
         """Logprobs of tokens[1:] given what comes before each, at temperature 1, in nats."""
@@ -123,6 +143,7 @@ class RolloutEngine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+        del self._llm  # else it is found when the interpreter ends, and complains that its modules are gone
 
     async def _one(self, request: Request, stop_ids: list[int]) -> Completion:
         params = self._sampling(
@@ -144,15 +165,20 @@ class RolloutEngine:
         return Completion(tokens=tuple(output.token_ids), logprobs=logprobs, finish_reason=finish_reason)
 
     async def _run(self, prompt: tuple[int, ...], params: Any) -> Any:
+        last = None
+        async for output in self._outputs(prompt, params):
+            last = output
+        assert last is not None, "vLLM ended a request without an output"
+        return last
+
+    async def _outputs(self, prompt: tuple[int, ...], params: Any) -> AsyncGenerator[Any, None]:
         self._running += 1
         try:
-            last = None
             request = {"prompt_token_ids": list(prompt), "cache_salt": f"version-{self.version}"}
             with _death_in_one_line():
-                async for output in self._llm.generate(request, params, f"r{next(self._ids)}"):
-                    last = output
-            assert last is not None, "vLLM ended a request without an output"
-            return last
+                async with aclosing(self._llm.generate(request, params, f"r{next(self._ids)}")) as outputs:
+                    async for output in outputs:
+                        yield output
         finally:
             self._running -= 1
 

@@ -6,7 +6,7 @@ Lines of more than MAX_POINTS steps are averaged over neighbouring steps. Does n
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -17,10 +17,13 @@ Point = tuple[float, float]
 
 MAX_POINTS: Final = 400
 NUM_COLOURS: Final = 8
-LEFT, RIGHT, TOP, BOTTOM = 54, 470, 10, 196
+LEFT, RIGHT, TOP, BOTTOM = 54, 460, 10, 196
 """Edges of the drawing area in an SVG of 480 by 230 units."""
 LOG_FLOOR: Final = 1e-9
 """Where a logarithmic plot draws zero: float32 logprobs cannot differ by less."""
+
+
+LONGER: Final = "Where it rises, the answers get longer as the model learns to work step by step."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +38,16 @@ class Panel:
     """Key of the half-width of a band around the line."""
     log: bool = False
     stacked: bool = False
+    note: str = ""
+    """What the plot shows where it says more than its title."""
 
 
 PANELS: Final = (
     Panel(title="Reward", unit="mean ± standard deviation", keys=r"reward/mean", band="reward/std"),
     Panel(title="Evaluation", unit="share", keys=r"eval/(?P<label>.+/(?:greedy_accuracy|(?:avg|pass|maj)@\w+))"),
+    Panel(title="Bits per byte", unit="held-out text, lower is better", keys=r"eval/(?P<label>.+)/bits_per_byte"),
     Panel(title="Reward by function", unit="mean", keys=r"reward/(?P<label>[^/]+)/mean"),
-    Panel(title="Response length", unit="tokens, mean", keys=r"response/tokens_mean"),
+    Panel(title="Response length", unit="tokens, mean", keys=r"response/tokens_mean", note=LONGER),
     Panel(title="Loss", keys=r"(?P<label>(\w+/)?loss)"),
     Panel(title="Accuracy", unit="share", keys=r"(?!eval/)(?P<label>(\w+/)?accuracy)"),
     Panel(title="Entropy", unit="nats", keys=r"(\w+/)?entropy"),
@@ -69,12 +75,15 @@ def number_text(value: float) -> str:
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.1e}"
 
 
-def plots(metrics: Sequence[Row]) -> str:
-    """All panels that have at least one finite value, as HTML figures; empty text if there are none."""
-    return "".join(_figure(panel, metrics) for panel in PANELS)
+def plots(metrics: Sequence[Row], titles: Collection[str] | None = None, *, of: str = "") -> str:
+    """The panels (all, or those of these titles) that have a finite value, as HTML figures; empty text if none has.
+
+    of: the stage that the title names, where a page shows several.
+    """
+    return "".join(_figure(panel, metrics, of) for panel in PANELS if titles is None or panel.title in titles)
 
 
-def _figure(panel: Panel, metrics: Sequence[Row]) -> str:
+def _figure(panel: Panel, metrics: Sequence[Row], of: str) -> str:
     names = {}
     for key in dict.fromkeys(key for row in metrics for key in row):
         match = re.fullmatch(panel.keys, key)
@@ -85,19 +94,60 @@ def _figure(panel: Panel, metrics: Sequence[Row]) -> str:
     if not lines:
         return ""
     bands = _thinned(_points(metrics, panel.band)) if panel.band else []
-    legend = "".join(
-        f'<span class="key c{i % NUM_COLOURS}">{escape(name)}</span>' for i, name in enumerate(lines) if len(lines) > 1
-    )
-    unit = f' <span class="soft">{escape(panel.unit + (", logarithmic" if panel.log else ""))}</span>'
+    legend = "".join(_key(name, i) for i, name in enumerate(lines)) if len(lines) > 1 else ""
+    unit = panel.unit + (", logarithmic" if panel.log else "")
+    if panel.note:
+        legend += f"<div>{escape(panel.note)}</div>"
+    title = f"{panel.title}, {of}" if of else panel.title
     if panel.stacked:
         drawing = _stack(list(lines.values()))
     else:
         drawing = _lines(list(lines.values()), bands=bands, log=panel.log, share=panel.unit == "share")
-    label = escape(f"{panel.title} over steps")
+    return _framed(title, unit, legend, drawing, f"{title} over steps")
+
+
+def _framed(title: str, unit: str, legend_html: str, drawing_html: str, label: str) -> str:
     return (
-        f"<figure><h3>{escape(panel.title)}{unit}</h3><figcaption>{legend}</figcaption>"
-        f'<svg viewBox="0 0 480 230" role="img" aria-label="{label}">{drawing}</svg></figure>\n'
+        f'<figure><h3>{escape(title)} <span class="soft">{escape(unit)}</span></h3>'
+        f"<figcaption>{legend_html}</figcaption>"
+        f'<svg viewBox="0 0 480 230" role="img" aria-label="{escape(label)}">{drawing_html}</svg></figure>\n'
     )
+
+
+def _key(name: str, colour: int) -> str:
+    return f'<span class="key c{colour % NUM_COLOURS}">{escape(name)}</span>'
+
+
+def marks(
+    title: str, unit: str, stages: Sequence[str], lines: Mapping[str, Sequence[tuple[float, float, float] | None]]
+) -> str:
+    """Figures of several stages side by side with their intervals, as one HTML figure.
+
+    lines: by name one (value, low, high) for each stage, None where it has none. Shares: the axis is 0 to 1.
+    """
+    axes = _Axes(x_low=-0.5, x_high=len(stages) - 0.5, y_ticks=ticks(0.0, 1.0))
+    parts = [axes.draw_y()]
+    for place, stage in enumerate(stages):
+        short = stage if len(stage) * len(stages) <= 60 else stage[: max(3, 60 // len(stages) - 1)] + "…"
+        parts.append(f'<text x="{axes.x(place):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{escape(short)}</text>')
+    for index, (name, values) in enumerate(lines.items()):
+        parts.append(f'<g class="c{index % NUM_COLOURS}">')
+        for place, found in enumerate(values):
+            if found is None:
+                continue
+            value, low, high = found
+            # Lines of one stage stand side by side, so that their intervals can be told apart.
+            x = axes.x(place + 0.12 * (index - (len(lines) - 1) / 2))
+            top, bottom = axes.y(high), axes.y(low)
+            tip = f"{name}, {stages[place]}: {number_text(value)} [{number_text(low)}, {number_text(high)}]"
+            parts.append(
+                f'<path class="line" d="M{x:.1f} {top:.1f}V{bottom:.1f}M{x - 5:.1f} {top:.1f}h10M{x - 5:.1f} '
+                f'{bottom:.1f}h10"/><circle class="fill" cx="{x:.1f}" cy="{axes.y(value):.1f}" r="4">'
+                f"<title>{escape(tip)}</title></circle>"
+            )
+        parts.append("</g>")
+    legend = "".join(_key(name, index) for index, name in enumerate(lines))
+    return _framed(title, unit, legend, "".join(parts), f"{title} by stage")
 
 
 def _points(metrics: Sequence[Row], key: str) -> list[Point]:
@@ -153,13 +203,17 @@ class _Axes:
         share = (value - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
         return BOTTOM - (BOTTOM - TOP) * min(max(share, 0.0), 1.0)
 
-    def draw(self) -> str:
+    def draw_y(self) -> str:
         parts = []
         for tick in self.y_ticks:
             y = self.y(10**tick if self.log else tick)
             text = f"1e{tick:.0f}" if self.log else number_text(tick)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        return "".join(parts)
+
+    def draw(self) -> str:
+        parts = [self.draw_y()]
         for tick in ticks(self.x_low, self.x_high, whole=True):
             if self.x_low <= tick <= self.x_high:
                 x = self.x(tick)

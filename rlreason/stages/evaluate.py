@@ -10,14 +10,15 @@ from itertools import chain
 from typing import Any
 
 from rlreason.algorithms.evaluation import avg_at_k, maj_at_k, pass_at_k
+from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardConfig
-from rlreason.config.schema import DataConfig, EvalConfig, EvaluateConfig, RolloutConfig, StageConfig
+from rlreason.config.schema import EvaluateConfig, RolloutConfig, StageConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer
 from rlreason.data.tasks import load_tasks
 from rlreason.rewards.combine import value_of
 from rlreason.rewards.extract import final_answer
 from rlreason.stages.console import say
-from rlreason.stages.job import Job, require_context, require_model
+from rlreason.stages.job import Job, require_context, require_model, write_manifest
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
 from rlreason.types import Group, PromptTask, Score, UserError
 from rlreason.workers.cluster import require_resources
@@ -27,10 +28,9 @@ from rlreason.workers.reward import LoadFailure
 
 def run(config: EvaluateConfig, job: Job) -> dict[str, float]:
     """The `evaluate` stage: writes metrics.jsonl and samples.jsonl, trains nothing."""
-    assert job.model is not None
-    require_model(job.model)
-    figures = evaluate_model(config, job, job.model, dtype=config.dtype, step=0)
-    job.log.manifest(kind="evaluation", model=job.model, figures=figures, config=config.model_dump(mode="json"))
+    require_model(config.model)
+    figures = evaluate_model(config, job, config.model, dtype=config.dtype, step=0)
+    write_manifest(job, config.model_dump(mode="json"), kind="evaluation", figures=figures)
     return figures
 
 
@@ -38,7 +38,7 @@ def evaluate_model(config: StageConfig, job: Job, model: str, *, dtype: str, ste
     """Starts engines for `model`, evaluates, ends them. {} where the stage has no evaluation."""
     if config.eval is None:
         return {}
-    sets = eval_sets(config.eval, config.rollout, load_tokenizer(model))
+    sets = task_sets(config.eval.tasks, config.rollout, load_tokenizer(model))
     require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
     require_reward(config.rewards, list(chain(*sets.values())))
     rewards = RewardFleet(config.rewards, config.reward_workers)
@@ -113,7 +113,8 @@ def require_reward(rewards: list[RewardConfig], prompts: list[PromptTask]) -> No
 
 def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> None:
     """Raises UserError where a reward is for a source that no task has."""
-    known = {prompt.task.source for prompt in prompts}
+    # A recipe's stages share their rewards, and one of them may ask the questions of `knowledge`.
+    known = {prompt.task.source for prompt in prompts} | {"knowledge"}
     for reward in rewards:
         unknown = sorted(set(reward.sources) - known)
         if unknown:
@@ -139,22 +140,22 @@ def is_right(scores: Mapping[str, Score]) -> bool:
     return value_of(next(iter(scores.values()))) >= 1.0
 
 
-def eval_sets(config: EvalConfig, rollout: RolloutConfig, tokenizer: Any) -> dict[str, list[PromptTask]]:
-    return {name: prompt_tasks(data, rollout, tokenizer, name) for name, data in config.tasks.items()}
+def task_sets(sets: Mapping[str, TaskConfig], rollout: RolloutConfig, tokenizer: Any) -> dict[str, list[PromptTask]]:
+    return {name: prompt_tasks(data, rollout, tokenizer, name) for name, data in sets.items()}
 
 
-def prompt_tasks(data: DataConfig, rollout: RolloutConfig, tokenizer: Any, source: str = "") -> list[PromptTask]:
+def prompt_tasks(data: TaskConfig, rollout: RolloutConfig, tokenizer: Any, source: str) -> list[PromptTask]:
     """Tasks with their encoded prompts; each leaves room for a whole response in the context."""
     kept = []
     for task in load_tasks(data, source):
-        text, tokens = encode_prompt(tokenizer, task, data.system)
+        text, tokens = encode_prompt(tokenizer, task, data.system, chat=data.chat)
         room = rollout.max_context_tokens - rollout.max_response_tokens
         if len(tokens) > room and data.too_long == "drop":
             continue
         require_context(len(tokens), rollout.max_response_tokens, rollout.max_context_tokens, f"task {task.id}")
         kept.append(PromptTask(task=task, text=text, tokens=tokens))
     if not kept:
-        raise UserError(f"data `{source or data.path or data.generate}`: every prompt is longer than the context")
+        raise UserError(f"data `{source}`: every prompt is longer than the context")
     return kept
 
 

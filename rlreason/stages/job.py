@@ -2,14 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import CheckpointConfig
 from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, tree_hash
 from rlreason.stages.interrupts import Interrupts
+from rlreason.stages.lineage import artifact_hash
 from rlreason.types import RunError, UserError
 from rlreason.workers.fleet import LearnerFleet
 
@@ -18,14 +19,16 @@ from rlreason.workers.fleet import LearnerFleet
 class Job:
     """One stage about to run.
 
-    Example: Job(name="30-rl", log=log, model="runs/x/20-sft/final", interrupts=interrupts)
+    Example: Job(name="60-rl", log=log, interrupts=interrupts, parents={"40-sft": Path("runs/x/40-sft/final")})
     """
 
     name: str
     log: RunLog
-    model: str | None
-    """The parent's checkpoint or hub name, resolved; None where the stage makes a model from scratch."""
     interrupts: Interrupts
+    parents: Mapping[str, Path] = field(default_factory=dict)
+    """Artifacts of earlier stages that the configuration names, by stage."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the result (lineage.fingerprint)."""
 
 
 class Checkpointer:
@@ -92,8 +95,24 @@ def save_final(job: Job, learners: LearnerFleet, tokenizer: Any, *, kind: str, c
     learners.save_model(aside)
     tokenizer.save_pretrained(aside)
     commit_folder(aside, job.log.final)
-    parents = {job.model: tree_hash(Path(job.model))} if job.model and Path(job.model).is_dir() else {}
-    job.log.manifest(kind=kind, parents=parents, model_hash=tree_hash(job.log.final), config=config)
+    write_manifest(job, config, kind=kind)
+
+
+def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: Any) -> None:
+    """manifest.json: what the artifact in final/ is, what it was made of, and with which packages."""
+    hashes: dict[str, Any] = {}
+    if job.log.final.is_dir():
+        hashes["artifact_hash"] = tree_hash(job.log.final)
+    if (job.log.final / "tokenizer_config.json").is_file():
+        from rlreason.data.chat import load_tokenizer, template_hash, tokenizer_hash
+
+        tokenizer = load_tokenizer(str(job.log.final))
+        hashes |= {"tokenizer_hash": tokenizer_hash(tokenizer), "chat_template_hash": template_hash(tokenizer)}
+    origin = {
+        "parents": {name: {"path": str(path), "hash": artifact_hash(path)} for name, path in job.parents.items()},
+        "inputs": dict(job.inputs),
+    }
+    job.log.manifest(kind=kind, name=job.name, **origin, **hashes, **figures, config=config)
 
 
 def require_model(model: str) -> None:

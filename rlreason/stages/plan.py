@@ -7,8 +7,10 @@ sharding, weights and cache of an engine; activations are not in it.
 from pathlib import Path
 from typing import Any
 
-from rlreason.config.schema import AnyStage, EvaluateConfig, LearnerConfig, PretrainConfig, RLConfig, StageConfig
-from rlreason.stages.recipe import Step, load_steps, parent_stage
+from rlreason.config.corpus import CorpusConfig, TokenizerConfig
+from rlreason.config.schema import EvaluateConfig, LearnerConfig, PretrainConfig, RLConfig, SFTConfig, StageConfig
+from rlreason.stages.lineage import references
+from rlreason.stages.recipe import Step, load_steps
 
 BYTES = {"float32": 4, "bfloat16": 2}
 GIB = 2**30
@@ -17,22 +19,41 @@ GIB = 2**30
 def describe(path: Path, overrides: list[str]) -> str:
     """The plan of a stage or recipe as text."""
     sizes: dict[str, int | None] = {}
+    vocabularies: dict[str, int] = {}
     blocks = []
     for step in load_steps(path, overrides):
-        num = sizes[step.name] = _num_parameters(step.config, sizes)
-        blocks.append(_stage_plan(step, num))
+        if isinstance(step.config, TokenizerConfig):
+            vocabularies[step.name] = step.config.vocab_size
+        if isinstance(step.config, CorpusConfig | TokenizerConfig):
+            blocks.append(_data_plan(step))
+            continue
+        num = sizes[step.name] = _num_parameters(step.config, sizes, vocabularies)
+        blocks.append(_stage_plan(step, step.config, num))
     return "\n\n".join(blocks)
 
 
-def _stage_plan(step: Step, num_parameters: int | None) -> str:
+def _data_plan(step: Step) -> str:
     config = step.config
+    if isinstance(config, TokenizerConfig):
+        return f"{step.name}: tokenizer of {config.vocab_size:,} tokens on {', '.join(config.data)}\n  in this process"
+    assert isinstance(config, CorpusConfig)
+    rules = ["url", "language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "dedup", "decontamination"]
+    on = [rule for rule in rules if getattr(config, rule) is not None] + (["mask_pii"] if config.mask_pii else [])
+    return (
+        f"{step.name}: corpus of {', '.join(config.sources)}, extracted by {config.extractor}\n"
+        f"  tasks: as many as fit x {config.cpus:g} CPU, on any number of nodes\n  rules: {', '.join(on)}"
+    )
+
+
+def _stage_plan(
+    step: Step, config: PretrainConfig | SFTConfig | RLConfig | EvaluateConfig, num_parameters: int | None
+) -> str:
     size = (
         f"{num_parameters:,} parameters"
         if num_parameters is not None
         else "parameters unknown until the model is there"
     )
-    model = "a new model" if isinstance(config, PretrainConfig) else config.model
-    lines = [f"{step.name}: {config.stage} of {model}, {size}"]
+    lines = [f"{step.name}: {config.stage} of {config.model or 'a new model'}, {size}"]
     if not isinstance(config, EvaluateConfig):
         lines.append(_workers("learner", config.learner, learner_bytes(num_parameters, config.learner)))
         lines.append(
@@ -85,18 +106,26 @@ def engine_bytes(num_parameters: int | None, config: StageConfig, dtype: str) ->
     return num_parameters * BYTES[dtype] + config.rollout.kv_cache_gib * GIB
 
 
-def _num_parameters(config: AnyStage, sizes: dict[str, int | None]) -> int | None:
+def _num_parameters(
+    config: PretrainConfig | SFTConfig | RLConfig | EvaluateConfig,
+    sizes: dict[str, int | None],
+    vocabularies: dict[str, int],
+) -> int | None:
     """Counted on the meta device, without memory; None for a model that is not on this machine."""
-    parent = parent_stage(config)
-    if parent is not None:
-        return sizes[parent]
+    named = references(config)
+    if "model" in named:
+        return sizes[named["model"]]
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if isinstance(config, PretrainConfig):
+    if isinstance(config, PretrainConfig) and config.architecture is not None:
         keys = dict(config.architecture)
+        vocabulary = vocabularies.get(named.get("tokenizer", ""))
+        if "vocab_size" not in keys and vocabulary is None:
+            return None
+        keys.setdefault("vocab_size", -(-(vocabulary or 0) // 64) * 64)
         described = AutoConfig.for_model(keys.pop("model_type"), **keys)
-    elif Path(config.model).is_dir():
+    elif config.model is not None and Path(config.model).is_dir():
         described = AutoConfig.from_pretrained(config.model)
     else:
         return None

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.config.load import dump, load_stage, recipe_files
-from rlreason.config.schema import AnyStage, PretrainConfig
+from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.page import write_report
 from rlreason.runlog import RunLog
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
+from rlreason.stages.lineage import check_parents, check_references, fingerprint, parents, resolve
 from rlreason.types import RunError, UserError
 
 
@@ -43,79 +44,169 @@ def load_steps(path: Path, overrides: list[str]) -> list[Step]:
                 raise UserError(f"override `{override}`: in a recipe, start with the stage: {file.stem}.{override}")
         mine = [o.removeprefix(f"{file.stem}.") for o in overrides if o.startswith(f"{file.stem}.")]
         steps.append(Step(name=file.stem, config=load_stage(file, mine)))
-    known: set[str] = set()
+    earlier: dict[str, str] = {}
     for step in steps:
-        parent = parent_stage(step.config)
-        if parent is not None and parent not in known:
-            raise UserError(
-                f"{path / step.name}.yaml: model `stage:{parent}`: no earlier stage of the recipe has that name"
-            )
-        known.add(step.name)
+        check_references(step.config, f"{path / step.name}.yaml", earlier)
+        earlier[step.name] = step.config.stage
     return steps
-
-
-def parent_stage(config: AnyStage) -> str | None:
-    """NAME of `model: stage:NAME`."""
-    if isinstance(config, PretrainConfig) or not config.model.startswith("stage:"):
-        return None
-    return config.model.removeprefix("stage:")
 
 
 def default_run_dir(path: Path) -> Path:
     return (Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}").resolve()
 
 
-def run_path(path: Path, overrides: list[str], run_dir: Path | None, resume: bool) -> None:
-    """`rlreason run`: a file is one stage, a folder a recipe."""
+def run_path(
+    path: Path,
+    overrides: list[str],
+    run_dir: Path | None,
+    *,
+    resume: bool = False,
+    start: str | None = None,
+    only: str | None = None,
+) -> None:
+    """`rlreason run`: a file is one stage, a folder a recipe.
+
+    `start` (--from) runs that stage of a recipe and all later ones again, `only` that stage alone; the others are taken
+    as they are in the run directory.
+    """
     steps = load_steps(path, overrides)
-    if resume and run_dir is None:
-        raise UserError("--resume: say which run with --run-dir")
+    again = _again(steps, path, start, only)
+    if (resume or again) and run_dir is None:
+        raise UserError(f"{'--resume' if resume else '--from and --only'}: say which run with --run-dir")
     where = default_run_dir(path) if run_dir is None else run_dir.resolve()
     from rlreason.workers.cluster import cluster
 
     try:
         with Interrupts().installed() as interrupts:
             if path.is_dir():
-                _run_recipe(steps, where, resume, interrupts, cluster)
+                recipe = _Recipe(steps, where, interrupts)
+                recipe.prepare(resume=resume, again=again, only=only)
+                with cluster():
+                    recipe.run(again)
                 return
-            model = _resolve(steps[0].config, None)
-            say(f"{steps[0].name}: run directory {where}")
-            log = _open(steps[0], where, resume)
+            step = steps[0]
+            config = resolve(step.config, None)
+            say(f"{step.name}: run directory {where}")
+            log = _open(step, where, resume)
             with cluster():
-                _run_stage(steps[0], log, model, interrupts)
+                _run_stage(step, config, log, parents(step.config, None), interrupts)
     except KeyboardInterrupt:
         raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume") from None
 
 
-def _run_recipe(steps: list[Step], where: Path, resume: bool, interrupts: Interrupts, cluster: Any) -> None:
-    if where.exists() and any(where.iterdir()) and not resume:
-        raise UserError(f"run directory {where} holds a run already; add --resume, or choose another with --run-dir")
-    where.mkdir(parents=True, exist_ok=True)
-    say(f"recipe of {len(steps)} stages: {', '.join(step.name for step in steps)}; run directory {where}")
-    old = _old_summary(where) if resume else {}
-    summaries: list[dict[str, Any]] = []
-    with cluster():
-        for step in steps:
-            done = old.get(step.name, {})
-            if done.get("status") == "done":
-                say(f"{step.name}: done before")
-                summaries.append(done)
-                continue
-            summary: dict[str, Any] = {"name": step.name, "stage": step.config.stage, "dir": step.name}
-            summary |= {"status": "failed", "eval": {}}
-            summaries.append(summary)
-            stage_start_s = time.time()
-            try:
-                log = _open(step, where / step.name, resume)
-                figures = _run_stage(step, log, _resolve(step.config, where), interrupts)
-                summary |= {"status": "done", "eval": {k.removeprefix("eval/"): v for k, v in figures.items()}}
-            finally:
-                # A stage that was resumed took its earlier time as well.
-                summary["duration_s"] = round(done.get("duration_s", 0.0) + time.time() - stage_start_s, 1)
-                _write_summary(where, summaries)
-    write_report(where)
-    say(_table(summaries))
-    say(f"report: {where / 'report.html'}")
+def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -> set[str]:
+    """The stages to run again whatever their state."""
+    if start is None and only is None:
+        return set()
+    option, name = ("--from", start) if start is not None else ("--only", only)
+    names = [step.name for step in steps]
+    if start is not None and only is not None:
+        raise UserError("--from and --only: give one of the two")
+    if not path.is_dir():
+        raise UserError(f"{option}: {path} is one stage; a recipe is a folder of them")
+    if name not in names:
+        raise UserError(f"{option} {name}: no such stage; the recipe has {', '.join(names)}")
+    return {name} if only is not None else set(names[names.index(name) :])
+
+
+class _Recipe:
+    """The stages of one recipe and what is known of each in its run directory."""
+
+    def __init__(self, steps: list[Step], where: Path, interrupts: Interrupts) -> None:
+        self.steps, self.where, self.interrupts = steps, where, interrupts
+        self.summaries: dict[str, dict[str, Any]] = {}
+
+    def prepare(self, *, resume: bool, again: set[str], only: str | None) -> None:
+        """Raises UserError where the run directory is not fit for what is asked. Starts nothing."""
+        where, names = self.where, [step.name for step in self.steps]
+        if where.exists() and any(where.iterdir()) and not resume and not again:
+            raise UserError(
+                f"run directory {where} holds a run already; add --resume, or choose another with --run-dir"
+            )
+        where.mkdir(parents=True, exist_ok=True)
+        say(f"recipe of {len(names)} stages: {', '.join(names)}; run directory {where}")
+        path = where / "summary.json"
+        if path.exists():
+            self.summaries = {stage["name"]: stage for stage in json.loads(path.read_text())["stages"]}
+        if again:
+            first = min(names.index(name) for name in again)
+            missing = [name for name in names[:first] if not self._is_done(name)]
+            if missing:
+                option = f"--only {only}" if only else f"--from {names[first]}"
+                raise UserError(f"{option}: {missing[0]} is not done in {where}; run it first, or start with --resume")
+
+    def run(self, again: set[str]) -> None:
+        try:
+            for step in self.steps:
+                if not again or step.name in again:
+                    self._run_if_needed(step, is_forced=step.name in again)
+        finally:
+            write_report(self.where)
+        stale = [step.name for step in self.steps if self._is_done(step.name) and not self._is_same(step)]
+        if stale:
+            say(f"made from older inputs: {', '.join(stale)}; --resume makes them again")
+        say(_table([self.summaries[step.name] for step in self.steps if step.name in self.summaries]))
+        say(f"report: {self.where / 'report.html'}")
+
+    def _run_if_needed(self, step: Step, *, is_forced: bool) -> None:
+        is_same = self._is_same(step)
+        if self._is_done(step.name) and is_same and not is_forced:
+            say(f"{step.name}: done before, and nothing that it depends on has changed")
+            return
+        if is_forced or not is_same:
+            self._put_aside(step.name)
+        self._run(step)
+
+    def _run(self, step: Step) -> None:
+        before = self.summaries.get(step.name, {})
+        summary: dict[str, Any] = {"name": step.name, "stage": step.config.stage, "dir": step.name}
+        summary |= {"status": "failed", "eval": {}}
+        self.summaries[step.name] = summary
+        start_s = time.time()
+        try:
+            log = _open(step, self.where / step.name, resume=True)
+            config = resolve(step.config, self.where)
+            figures = _run_stage(step, config, log, parents(step.config, self.where), self.interrupts)
+            shown = {key.removeprefix("eval/"): value for key, value in figures.items() if key.startswith("eval/")}
+            summary |= {"status": "done", "eval": shown}
+        finally:
+            # A stage that was resumed took its earlier time as well.
+            summary["duration_s"] = round(before.get("duration_s", 0.0) + time.time() - start_s, 1)
+            self._write_summary()
+
+    def _is_done(self, name: str) -> bool:
+        return self.summaries.get(name, {}).get("status") == "done"
+
+    def _is_same(self, step: Step) -> bool:
+        """Whether the stage's folder, if there is one, was begun with what it would be begun with now.
+
+        A stage that is not done may go on with another configuration, such as more steps, but not from other parents.
+        """
+        path = self.where / step.name / "manifest.json"
+        if not path.exists():
+            return True
+        old = json.loads(path.read_text(encoding="utf-8")).get("inputs")
+        new = fingerprint(step.config, parents(step.config, self.where))
+        if old is None or self._is_done(step.name):
+            return bool(old == new)
+        return bool(old["parents"] == new["parents"])
+
+    def _put_aside(self, name: str) -> None:
+        """Nothing is lost: the folder moves to RUN_DIR/old."""
+        folder = self.where / name
+        if not folder.exists():
+            return
+        number = len(list(self.where.glob(f"old/{name}-*"))) + 1
+        target = self.where / "old" / f"{name}-{number}"
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        self.summaries.pop(name, None)
+        say(f"{name}: made again; what was there is now {target}")
+
+    def _write_summary(self) -> None:
+        stages = [self.summaries[step.name] for step in self.steps if step.name in self.summaries]
+        body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
+        (self.where / "summary.json").write_text(json.dumps(body, indent=2))
 
 
 def _open(step: Step, path: Path, resume: bool) -> RunLog:
@@ -125,11 +216,18 @@ def _open(step: Step, path: Path, resume: bool) -> RunLog:
     return log
 
 
-def _run_stage(step: Step, log: RunLog, model: str | None, interrupts: Interrupts) -> dict[str, float]:
+def _run_stage(
+    step: Step, config: AnyStage, log: RunLog, made_of: dict[str, Path], interrupts: Interrupts
+) -> dict[str, float]:
     outcome, reason = "failed", ""
     try:
-        stage = _stage(step.config.stage)
-        figures = stage(step.config, Job(name=step.name, log=log, model=model, interrupts=interrupts))
+        check_parents(made_of)
+        inputs = fingerprint(step.config, made_of)
+        if not log.final.is_dir():
+            # Told at the start already, so that a resumed recipe knows what a stage that is not done was made of.
+            log.manifest(kind=config.stage, name=step.name, inputs=inputs)
+        job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs)
+        figures = _stage(config.stage)(config, job)
         outcome = "done"
         return figures
     except KeyboardInterrupt:
@@ -146,9 +244,11 @@ def _run_stage(step: Step, log: RunLog, model: str | None, interrupts: Interrupt
 
 def _stage(name: str) -> Stage:
     """The stage's `run`; imported late, each one pulls its own engines."""
-    from rlreason.stages import evaluate, rl, supervised
+    from rlreason.stages import corpus, evaluate, rl, supervised, tokenizer
 
     stages: dict[str, Stage] = {
+        "corpus": corpus.run,
+        "tokenizer": tokenizer.run,
         "pretrain": supervised.run,
         "sft": supervised.run,
         "rl": rl.run,
@@ -157,32 +257,14 @@ def _stage(name: str) -> Stage:
     return stages[name]
 
 
-def _resolve(config: AnyStage, recipe_dir: Path | None) -> str | None:
-    """The model that the stage starts from: a path or a hub name."""
-    parent = parent_stage(config)
-    if parent is None:
-        return None if isinstance(config, PretrainConfig) else config.model
-    if recipe_dir is None:
-        raise UserError(f"model `stage:{parent}` names a stage of a recipe; to run this stage alone give model=PATH")
-    return str(recipe_dir / parent / "final")
-
-
-def _old_summary(where: Path) -> dict[str, dict[str, Any]]:
-    path = where / "summary.json"
-    return {stage["name"]: stage for stage in json.loads(path.read_text())["stages"]} if path.exists() else {}
-
-
-def _write_summary(where: Path, stages: list[dict[str, Any]]) -> None:
-    body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
-    (where / "summary.json").write_text(json.dumps(body, indent=2))
-
-
 def _table(summaries: list[dict[str, Any]]) -> str:
-    """The recipe's figures, a line a stage."""
-    keys = list(dict.fromkeys(key for summary in summaries for key in summary["eval"]))
-    rows = [["stage", "seconds", *keys]]
-    for summary in summaries:
-        figures = [f"{summary['eval'][key]:.4g}" if key in summary["eval"] else "-" for key in keys]
-        rows.append([summary["name"], f"{summary['duration_s']:.0f}", *figures])
+    """The recipe's figures: a line for each, a column for each stage that was evaluated."""
+    shown = [summary for summary in summaries if summary["eval"]]
+    keys = list(dict.fromkeys(key for summary in shown for key in summary["eval"]))
+    rows = [["", *(summary["name"] for summary in shown)]]
+    for key in keys:
+        rows.append([key, *(f"{summary['eval'][key]:.4g}" if key in summary["eval"] else "-" for summary in shown)])
+    seconds = ", ".join(f"{summary['name']} {summary['duration_s']:.0f} s" for summary in summaries)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*(lines if keys else []), seconds])

@@ -20,13 +20,12 @@ from rlreason.data.order import rows_between
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import (
     check_rewards,
-    eval_sets,
     evaluate,
-    prompt_tasks,
     report_rewards,
     require_reward,
     require_tasks,
     sample_rows,
+    task_sets,
 )
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import num_tokens, rollout_metrics, total_rewards, train_sequences
@@ -40,11 +39,10 @@ PROBE_TOKENS = 256
 
 def run(config: RLConfig, job: Job) -> dict[str, float]:
     """Trains, writes final/. Returns the last evaluation's figures."""
-    assert job.model is not None
-    require_model(job.model)
-    tokenizer = load_tokenizer(job.model)
-    prompts = prompt_tasks(config.tasks, config.rollout, tokenizer)
-    sets = eval_sets(config.eval, config.rollout, tokenizer) if config.eval else {}
+    require_model(config.model)
+    tokenizer = load_tokenizer(config.model)
+    prompts = list(chain(*task_sets(config.tasks, config.rollout, tokenizer).values()))
+    sets = task_sets(config.eval.tasks, config.rollout, tokenizer) if config.eval else {}
     everything = [*prompts, *chain(*sets.values())]
     require_reward(config.rewards, everything)
     require_tasks(config.rewards, everything)
@@ -52,13 +50,13 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     require_resources(fleet)
     rewards = RewardFleet(config.rewards, config.reward_workers)
     check_rewards(rewards, job)
-    rollouts = RolloutFleet(job.model, config.rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
+    rollouts = RolloutFleet(config.model, config.rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
     num_updates = config.steps * config.algorithm.minibatches
     learners = LearnerFleet(
         config.learner,
         total_steps=num_updates,
         seed=config.seed,
-        model=job.model,
+        model=config.model,
         keep_reference=config.algorithm.kl_coef > 0,
     )
     try:

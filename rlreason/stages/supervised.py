@@ -1,94 +1,135 @@
-"""Pretraining and SFT: next-token prediction on the learner that RL uses as well.
+"""Pretraining and SFT: next-token prediction on a mixture of sources, on the learner that RL uses as well.
 
-They differ in where the model comes from and in which tokens count. Sequences are whole rows: no packing yet.
+They differ in where the model comes from and in which tokens count. Rows are checked at the start and encoded as they
+are drawn. Does not: read corpora that do not fit the driver's memory.
 """
 
+import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import PretrainConfig, SFTConfig
-from rlreason.data.chat import encode_conversation, encode_text, load_tokenizer, require_eos
-from rlreason.data.order import token_batches
-from rlreason.data.tasks import load_rows, require_column
+from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos
+from rlreason.data.forms import conversations
+from rlreason.data.mixture import Mixture, Source
+from rlreason.data.tasks import load_rows, origin, require_column
 from rlreason.paths import find_function
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import evaluate_model
+from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.types import LossSpec, TrainSequence, UserError
+from rlreason.types import LossSpec, Message, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet
 
+LOSS = LossSpec(name="cross_entropy")
+UPDATE_KEYS = {"policy/loss", "policy/grad_norm", "policy/lr"}
+"""What an update reports that means something without rollouts."""
+STEPS_AHEAD = 2
+"""One step waits while another runs, so that the learners never wait for the driver."""
+
 
 def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
-    """Trains, writes final/, evaluates. Returns the evaluation's figures."""
+    """Trains, writes final/, evaluates. Returns the evaluation's figures and the last bits per byte."""
     require_resources({"learner": config.learner})
-    if job.model is not None:
-        require_model(job.model)
-    # The workers start while the driver reads and encodes the data.
-    tokenizer = _tokenizer(config, job)
+    if config.model is not None:
+        require_model(config.model)
+    tokenizer = load_pretrain_tokenizer(config) if isinstance(config, PretrainConfig) else load_sft_tokenizer(config)
+    architecture = None
+    if isinstance(config, PretrainConfig) and config.architecture is not None:
+        architecture = complete_architecture(config.architecture, tokenizer)
+    require_positions(config.model, architecture, config.context_tokens)
+    sources, held_out = {}, None
+    if isinstance(config, SFTConfig):
+        # All before the learners start: the engine that is asked may need their place.
+        sources = sft_sources(config, tokenizer)
+        if config.knowledge is not None:
+            from rlreason.stages import knowledge
+
+            rows = knowledge.build(config, job, tokenizer)
+            sources["knowledge"] = conversation_source(rows, config.knowledge.weight, tokenizer)
+    # The workers start while the driver reads the documents.
     learners = LearnerFleet(
-        config.learner,
-        total_steps=config.steps,
-        seed=config.seed,
-        model=job.model,
-        architecture=config.architecture if isinstance(config, PretrainConfig) else None,
+        config.learner, total_steps=config.steps, seed=config.seed, model=config.model, architecture=architecture
     )
-    sequences = _encode(config, tokenizer)
+    if isinstance(config, PretrainConfig):
+        sources, held_out = pretrain_sources(config, tokenizer)
     learners.wait_ready()
-    _train(config, job, learners, sequences)
+    figures = train(config, job, learners, sources, held_out)
     save_final(job, learners, tokenizer, kind=config.stage, config=config.model_dump(mode="json"))
     learners.shutdown()
-    return evaluate_model(config, job, str(job.log.final), dtype=config.learner.dtype, step=config.steps)
+    return evaluate_model(config, job, str(job.log.final), dtype=config.learner.dtype, step=config.steps) | figures
 
 
-def _train(
-    config: PretrainConfig | SFTConfig, job: Job, learners: LearnerFleet, sequences: list[TrainSequence]
-) -> None:
+def train(
+    config: PretrainConfig | SFTConfig,
+    job: Job,
+    learners: LearnerFleet,
+    sources: dict[str, Source],
+    held_out: HeldOut | None,
+) -> dict[str, float]:
+    """The loop. Returns the last bits per byte.
+
+    `state` is that of the last finished step: batches that are drawn but not yet trained on are drawn again.
+    """
     checkpointer = Checkpointer(config.checkpoints, job.log, learners)
-    step = checkpointer.resume()["step"]
-    batches = token_batches(sequences, config.tokens_per_step, config.seed)
-    for _ in range(step):
-        next(batches)
-    loss = LossSpec(name="cross_entropy")
+    state: dict[str, Any] = {"data": None, "measured": -1, "figures": {}} | checkpointer.resume()
+    mixture = Mixture(sources, context_tokens=config.context_tokens, seed=config.seed, state=state["data"])
+    measure_every, save_every = held_out.every if held_out else None, config.checkpoints.every
     submitted: deque[Any] = deque()
+    idle_s = 0.0  # since when the learners had nothing older to do
+
+    def finish() -> dict[str, float]:
+        """The oldest step under way."""
+        nonlocal idle_s
+        pending, data, metrics, num_trained, start_s = submitted.popleft()
+        metrics |= {key: value for key, value in learners.finish_update(pending).items() if key in UPDATE_KEYS}
+        start_s, idle_s = max(start_s, idle_s), time.monotonic()
+        metrics["throughput/train_tokens_per_s"] = num_trained / (idle_s - start_s)
+        state.update(step=state["step"] + 1, data=data)
+        job.log.metrics(state["step"], metrics)
+        return metrics
+
     try:
-        with Progress(job.name, total=config.steps, done=step) as bar:
-            while step < config.steps:
-                # One step waits while another runs, so that the learners never wait for the driver.
-                while len(submitted) < min(2, config.steps - step):
-                    submitted.append(learners.submit_update(next(batches), loss))
+        with Progress(job.name, total=config.steps, done=state["step"]) as bar:
+            while True:
+                step = state["step"]
+                if held_out and state["measured"] < step == next_due(step - 1, measure_every, config.steps):
+                    with job.interrupts.shield():
+                        state.update(figures=held_out.measure(learners, job, step), measured=step)
+                if 0 < step == next_due(step - 1, save_every, config.steps):
+                    with job.interrupts.shield():
+                        checkpointer.save(state)
+                if step == config.steps:
+                    return dict(state["figures"])
+                # Nothing is under way at a checkpoint or a measurement: they are of the weights of that step.
+                stop = min(next_due(step, every, config.steps) for every in (measure_every, save_every))
+                while len(submitted) < STEPS_AHEAD and step + len(submitted) < stop:
+                    batch = mixture.batch(config.tokens_per_step)
+                    drawn = mixture.state(), mixture.metrics(), sum(s.num_trained_tokens for s in batch)
+                    with job.interrupts.shield():
+                        submitted.append((learners.submit_update(batch, LOSS), *drawn, time.monotonic()))
                 with job.interrupts.shield():
-                    metrics = learners.finish_update(submitted.popleft())
-                    step += 1
-                    job.log.metrics(step, _supervised(metrics))
-                    if checkpointer.is_due(step) or step == config.steps:
-                        step = _drain(learners, submitted, step, job)
-                        checkpointer.save({"step": step})
-                bar.step(step, f"loss {metrics['policy/loss']:.4f}")
+                    metrics = finish()
+                bar.step(state["step"], f"loss {metrics['policy/loss']:.4f}")
     except KeyboardInterrupt:
-        step = _drain(learners, submitted, step, job)
-        checkpointer.save({"step": step})
+        while submitted:
+            finish()
+        checkpointer.save(state)
         raise
 
 
-def _drain(learners: LearnerFleet, submitted: deque[Any], step: int, job: Job) -> int:
-    """Waits for the steps under way: a checkpoint holds what the learners did."""
-    while submitted:
-        metrics = learners.finish_update(submitted.popleft())
-        step += 1
-        job.log.metrics(step, _supervised(metrics))
-    return step
+def next_due(step: int, every: int | None, total: int) -> int:
+    """The first step after `step` at which something is due that happens at each `every` steps and at the last."""
+    return min(total, (step // every + 1) * every) if every else total
 
 
-def _supervised(metrics: dict[str, float]) -> dict[str, float]:
-    """The keys that mean something without rollouts."""
-    return {key: value for key, value in metrics.items() if key.startswith("policy/") and "clip" not in key}
-
-
-def _tokenizer(config: PretrainConfig | SFTConfig, job: Job) -> Any:
-    if isinstance(config, SFTConfig):
-        assert job.model is not None
-        return load_tokenizer(job.model)
+def load_pretrain_tokenizer(config: PretrainConfig) -> Any:
+    """Of the checkpoint to continue, else the one named: a folder, hub name or function."""
+    if config.model is not None:
+        return load_tokenizer(config.model)
+    assert config.tokenizer is not None
     if ":" not in config.tokenizer:
         return load_tokenizer(config.tokenizer)
     tokenizer = find_function(config.tokenizer)()
@@ -96,11 +137,100 @@ def _tokenizer(config: PretrainConfig | SFTConfig, job: Job) -> Any:
     return tokenizer
 
 
-def _encode(config: PretrainConfig | SFTConfig, tokenizer: Any) -> list[TrainSequence]:
-    rows = load_rows(config.data)
-    column = "text" if isinstance(config, PretrainConfig) else "messages"
-    require_column(rows, column, config.data)
-    if column == "messages" and tokenizer.chat_template is None:
-        raise UserError("sft: the model's tokenizer has no chat template; add `chat_template.jinja` to the checkpoint")
-    encode = encode_text if column == "text" else encode_conversation
-    return [encode(tokenizer, row[column]) for row in rows]
+def load_sft_tokenizer(config: SFTConfig) -> Any:
+    """The model's, with the chat template of the configuration. UserError where there is none at all."""
+    tokenizer = load_tokenizer(config.model)
+    if config.chat_template is not None:
+        try:
+            tokenizer.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"chat_template `{config.chat_template}`: cannot be read: {error}") from None
+    if tokenizer.chat_template is None:
+        raise UserError(f"model `{config.model}`: its tokenizer has no chat template; name a file: chat_template=PATH")
+    return tokenizer
+
+
+def complete_architecture(architecture: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """The architecture with vocabulary size and special tokens from the tokenizer, where they are not given."""
+    least = len(tokenizer)
+    size = architecture.get("vocab_size", -(-least // 64) * 64)
+    if size < least:
+        raise UserError(
+            f"architecture.vocab_size: {size} is smaller than the tokenizer's vocabulary of {least}; "
+            "take it out, or make it as large"
+        )
+    bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    # A model never trains the input vector of its padding token, so no other token may stand for it.
+    special = {"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": None if pad in (bos, eos) else pad}
+    return {"vocab_size": size, **special, **architecture}
+
+
+def require_positions(model: str | None, architecture: dict[str, Any] | None, context_tokens: int) -> None:
+    """Raises UserError where the context is longer than what the model has positions for."""
+    from rlreason.engines.learner_setup import describe
+
+    limit = getattr(describe(model, architecture), "max_position_embeddings", None)
+    if limit is not None and context_tokens > limit:
+        raise UserError(
+            f"context_tokens: {context_tokens} is more than the model's max_position_embeddings of {limit}; lower it"
+        )
+
+
+def pretrain_sources(config: PretrainConfig, tokenizer: Any) -> tuple[dict[str, Source], HeldOut | None]:
+    """The documents to train on, by source, and those held out. Raises UserError for rows that are no text."""
+    sources, held_out = {}, {}
+    for name, data in config.data.items():
+        rows = load_rows(data)
+        require_column(rows, "text", data)
+        texts = [row["text"] for row in rows]
+        bad = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
+        if bad is not None:
+            raise UserError(f"data `{origin(data)}`, row {bad}: `text` is not text")
+        if config.held_out is not None:
+            texts, held_out[name] = split(texts, config.held_out.share)
+            if not texts:
+                raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
+        sources[name] = Source(
+            rows=texts,
+            weight=data.weight,
+            encode=lambda rows: [encode_text(tokenizer, text, config.context_tokens) for text in rows],
+        )
+    if config.held_out is None:
+        return sources, None
+    return sources, HeldOut(config.held_out, held_out, tokenizer, config.context_tokens)
+
+
+def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
+    """The conversations, by source.
+
+    Raises UserError for a row that is no conversation, and with `too_long: error` for one longer than the context.
+    """
+    if config.knowledge is not None and "knowledge" in config.data:
+        raise UserError("data: `knowledge` is the name of the rows that this stage makes; choose another")
+    sources = {
+        name: conversation_source(conversations(load_rows(data), origin(data)), data.weight, tokenizer)
+        for name, data in config.data.items()
+    }
+    if config.too_long == "error":
+        for name, source in sources.items():
+            require_fit(name, source, config.context_tokens)
+    return sources
+
+
+def conversation_source(rows: list[list[Message]], weight: float, tokenizer: Any) -> Source:
+    return Source(
+        rows=rows,
+        weight=weight,
+        encode=lambda rows: [[sequence] for sequence in encode_conversations(tokenizer, rows)],
+    )
+
+
+def require_fit(name: str, source: Source, context_tokens: int) -> None:
+    """Raises UserError for the first conversation that is longer than the context. Encodes all of them."""
+    for start in range(0, len(source.rows), 1000):
+        for place, (sequence,) in enumerate(source.encode(list(source.rows[start : start + 1000])), start):
+            if len(sequence.tokens) > context_tokens:
+                raise UserError(
+                    f"data `{name}`, row {place}: a conversation of {len(sequence.tokens)} tokens does not fit "
+                    f"context_tokens, {context_tokens}; raise it, or set `too_long: drop`"
+                )

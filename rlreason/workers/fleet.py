@@ -7,6 +7,7 @@ Does not: restart a dead rollout or learner worker (the run ends with one line a
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
-from rlreason.data.batch import plan_micro_batches
+from rlreason.data.batch import Plan, plan_micro_batches
 from rlreason.types import Group, LossSpec, PromptTask, TrainSequence, UpdateStats
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.learner import LearnerWorker
@@ -120,12 +121,10 @@ class LearnerFleet:
 
     def submit_update(self, sequences: list[TrainSequence], loss: LossSpec) -> Any:
         """Starts one optimizer step on the batch; `finish_update` waits for it."""
-        lengths = [len(sequence.tokens) for sequence in sequences]
-        plan = plan_micro_batches(lengths, len(self.workers), self.config.micro_batch_tokens)
         num_trained = sum(sequence.num_trained_tokens for sequence in sequences)
         return [
             worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, num_trained)
-            for worker, micros in zip(self.workers, plan, strict=True)
+            for worker, micros in zip(self.workers, self._plan(sequences), strict=True)
         ]
 
     def finish_update(self, pending: Any) -> dict[str, float]:
@@ -136,6 +135,29 @@ class LearnerFleet:
         """Logprobs of the sequence's masked tokens. All ranks compute it: sharded parameters need them."""
         found = get([worker.logprobs.remote([[sequence]], temperature) for worker in self.workers])
         return found[0][0]
+
+    def total_logprobs(self, sequences: list[TrainSequence]) -> list[float]:
+        """Sum of the logprobs of each sequence's masked tokens, in nats; the ranks share the work."""
+        plan = self._plan(sequences)
+        found = get(
+            [
+                worker.logprobs.remote([[sequences[i] for i in micro] for micro in micros], 1.0)
+                for worker, micros in zip(self.workers, plan, strict=True)
+            ]
+        )
+        totals = [0.0] * len(sequences)
+        for micros, of_rank in zip(plan, found, strict=True):
+            for index, logprobs in zip(chain(*micros), of_rank, strict=True):
+                totals[index] = sum(logprobs)
+        return totals
+
+    def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
+        """The likeliest tokens after each prompt. All ranks compute it."""
+        return get([worker.continue_greedily.remote(prompts, num_tokens) for worker in self.workers])[0]
+
+    def _plan(self, sequences: list[TrainSequence]) -> Plan:
+        lengths = [len(sequence.tokens) for sequence in sequences]
+        return plan_micro_batches(lengths, len(self.workers), self.config.micro_batch_tokens, self.config.pack_tokens)
 
     def connect(self, rollouts: RolloutFleet, config: RolloutConfig) -> None:
         address = get(self.workers[0].address.remote())
@@ -162,11 +184,12 @@ class LearnerFleet:
 def merge_stats(ranks: list[UpdateStats]) -> dict[str, float]:
     """Metrics of one update from its ranks' sums."""
     count = max(1, sum(rank.num_tokens for rank in ranks))
-    divergences = [rank.kl for rank in ranks if rank.kl is not None]
-    reference = {"policy/kl": sum(divergences) / count} if divergences else {}
-    return reference | {
+    optional = {
+        "policy/kl": [rank.kl for rank in ranks if rank.kl is not None],
+        "policy/entropy": [rank.entropy for rank in ranks if rank.entropy is not None],
+    }
+    return {key: sum(values) / count for key, values in optional.items() if values} | {
         "policy/loss": sum(rank.loss for rank in ranks),
-        "policy/entropy": sum(rank.entropy for rank in ranks) / count,
         "policy/clip_fraction": sum(rank.num_clipped for rank in ranks) / count,
         "policy/grad_norm": ranks[0].grad_norm,
         "policy/lr": ranks[0].lr,

@@ -60,6 +60,9 @@ class LearnerWorker:
     def logprobs(self, micro_batches: list[list[TrainSequence]], temperature: float) -> list[list[float]]:
         return self._engine.logprobs(micro_batches, temperature)
 
+    def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
+        return self._engine.continue_greedily(prompts, num_tokens)
+
     def connect(self, rollout_workers: list[ActorHandle], config: RolloutConfig, address: tuple[str, int]) -> None:
         """Opens the way for weights to the rollout workers."""
         from rlreason.engines.weight_sender import BucketSender, Sender, VllmSender

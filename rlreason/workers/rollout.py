@@ -21,12 +21,12 @@ class RolloutWorker:
     """Ray actor (asynchronous: groups run side by side). Call `start` first."""
 
     async def start(self, model: str, config: RolloutConfig, dtype: str, seed: int) -> None:
-        from rlreason.data.chat import load_tokenizer
+        from rlreason.data.chat import load_tokenizer, stop_ids
         from rlreason.engines.rollout import RolloutEngine
 
         self._config, self._seed = config, seed
         self._tokenizer = load_tokenizer(model)
-        self._stop_ids = sorted(_stop_ids(model, self._tokenizer))
+        self._stop_ids = stop_ids(model, self._tokenizer)
         self._engine = RolloutEngine(model, config, dtype=dtype, seed=seed)
 
     async def generate(
@@ -94,15 +94,3 @@ class RolloutWorker:
             response=self._tokenizer.decode(text_tokens, skip_special_tokens=True),
             finish_reason=completion.finish_reason,
         )
-
-
-def _stop_ids(model: str, tokenizer: Any) -> set[int]:
-    """End-of-sequence ids: the tokenizer's, and those of generation_config.json (chat models list several)."""
-    from transformers import GenerationConfig
-
-    ids = {int(tokenizer.eos_token_id)}
-    try:
-        found = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:
-        return ids
-    return ids | ({found} if isinstance(found, int) else set(found or []))

@@ -29,6 +29,9 @@ class Case:
     path: str
     gold: str
     answer: str | None = "42"
+    columns: dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+    """A package without which the case is skipped."""
     tests: tuple[dict[str, Any], ...] = ()
     args: dict[str, Any] = field(default_factory=dict)
     full: float = 1.0
@@ -62,6 +65,12 @@ CASES = [
     Case(path="rlreason.rewards.repetition:compression", gold="six times seven is 42", full=0.0, garbage=FLAT),
     Case(path="rlreason.rewards.language:consistency", gold="It is 42.", garbage="答案是四十二"),
     Case(path="rlreason.rewards.json_match:reward", gold='{"n": 42}', answer='{"n": 42}', args={"match_answer": True}),
+    Case(
+        path="rlreason.rewards.gym:reward",
+        gold="<answer>42</answer>",
+        columns={"gym": {"name": "gcd", "args": "{}", "entry": "{'question': '', 'answer': '42', 'metadata': {}}"}},
+        needs="reasoning_gym",
+    ),
     Case(path="rlreason.rewards.judge:reward", gold="42", args={"url": SERVER, "model": "judge"}),
     Case(path="rlreason.rewards.http:reward", gold="42", args={"url": SERVER}),
     Case(path=f"{ROOT}/reward_fns/short_and_right.py:reward", gold=r"\boxed{42}"),
@@ -130,7 +139,9 @@ class Shipped:
         self.case = case
         args = {key: url if value == SERVER else value for key, value in case.args.items()}
         self.rewards = RewardSet([RewardConfig(name="it", path=case.path, timeout_s=HOSTILE_LIMIT_S, args=args)])
-        self.task = Task(id="t", prompt="What is 6 * 7?", answer=case.answer, tests=case.tests, source="gsm8k")
+        self.task = Task(
+            id="t", prompt="What is 6 * 7?", answer=case.answer, tests=case.tests, source="gsm8k", columns=case.columns
+        )
 
     def __call__(self, response: str) -> tuple[float, str, str]:
         num_tokens = len(response.split())
@@ -140,6 +151,8 @@ class Shipped:
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.path.rpartition("/")[2].removeprefix("rlreason."))
 def shipped(request: pytest.FixtureRequest, server: str) -> Iterator[Shipped]:
+    if request.param.needs:
+        pytest.importorskip(request.param.needs, reason=f"{request.param.needs} is not installed")
     loaded = Shipped(request.param, server)
     loaded.rewards.check()
     yield loaded

@@ -31,30 +31,39 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    short = ["10-pretrain.steps=8", "10-pretrain.data.args.num=1500", "20-sft.steps=4", "20-sft.data.args.num=1000"]
-    short += ["30-rl.steps=2", "30-rl.tasks.args.num=100", "30-rl.checkpoints.every=1", "30-rl.algorithm.kl_coef=0.01"]
-    short += ["30-rl.algorithm.minibatches=2"]
-    stages = ["10-pretrain", "20-sft", "30-rl", "40-evaluate"]
-    short += [f"{stage}.eval.tasks.chains.args.num=50" for stage in stages]
-    status, out, err = start("run", "configs/tiny-cpu", "--run-dir", run, *short).finish(400)
+    short = ["10-corpus.sources.pydoc.args.limit_bytes=2000000", "20-tokenizer.vocab_size=512"]
+    short += ["30-pretrain.steps=8", "30-pretrain.data.chains.args.num=1500", "30-pretrain.held_out.every=4"]
+    short += ["40-sft.steps=4", "40-sft.data.chains.args.num=1000", "40-sft.knowledge.questions.args.num=20"]
+    short += ["60-rl.steps=2", "60-rl.tasks.chains.args.num=100", "60-rl.checkpoints.every=1"]
+    short += ["60-rl.algorithm.kl_coef=0.01", "60-rl.algorithm.minibatches=2"]
+    stages = ["10-corpus", "20-tokenizer", "30-pretrain", "40-sft", "60-rl", "70-evaluate"]
+    for stage in stages[2:]:
+        nums = {"chains": 50, "chains_plain": 10, "known": 10, "known_refused": 10, "unknown": 10, "identity": 5}
+        nums |= {"unsafe": 5, "safe": 5}
+        short += [f"{stage}.eval.tasks.{name}.args.num={num}" for name, num in nums.items()]
+    status, out, err = start("run", "configs/tiny-cpu", "--run-dir", run, *short).finish(550)
     assert status == 0, err
     assert "report:" in out
 
     summary = json.loads((run / "summary.json").read_text())
     assert [stage["name"] for stage in summary["stages"]] == stages
-    assert [stage["stage"] for stage in summary["stages"]] == ["pretrain", "sft", "rl", "evaluate"]
+    assert [stage["stage"] for stage in summary["stages"]] == [
+        "corpus", "tokenizer", "pretrain", "sft", "rl", "evaluate",
+    ]  # fmt: skip
     for stage in summary["stages"]:
         assert stage["status"] == "done"
         assert stage["duration_s"] > 0
-        assert set(stage["eval"]) >= {"chains/greedy_accuracy", "chains/response_tokens_mean"}
+        if stage["stage"] not in ("corpus", "tokenizer"):
+            assert set(stage["eval"]) >= {"chains/greedy_accuracy", "chains/response_tokens_mean"}
         folder = run / stage["dir"]
         assert (folder / "report.html").stat().st_size > 1000
         assert {row["event"] for row in rows(folder / "events.jsonl")} >= {"start", "done"}
         assert yaml.safe_load((folder / "config.yaml").read_text())["stage"] == stage["stage"]
         assert "packages" in json.loads((folder / "manifest.json").read_text())
-    assert set(summary["stages"][3]["eval"]) >= {"chains/avg@4", "chains/pass@4", "chains/maj@4"}
+    assert {"web/bits_per_byte", "chains/bits_per_byte"} <= set(summary["stages"][2]["eval"])
+    assert set(summary["stages"][5]["eval"]) >= {"chains/avg@4", "chains/pass@4", "chains/maj@4"}
 
-    check_rl_stage(run / "30-rl", run / "20-sft")
+    check_rl_stage(run / "60-rl", run / "40-sft")
 
 
 def check_rl_stage(folder: Path, parent: Path) -> None:
@@ -74,14 +83,14 @@ def check_rl_stage(folder: Path, parent: Path) -> None:
     assert len(samples) == 2 * 24 * 16
     assert len({row["task_id"] for row in samples}) == 48, "each prompt is used once an epoch"
     assert {row["policy_version"] for row in samples if row["step"] == 2} == {1}
-    assert all(row["prompt"].count("<s>") == 1 for row in samples)
+    assert all(row["prompt"].count("<|begin|>") == 1 for row in samples)
     old, new = (load_file(path / "final" / "model.safetensors") for path in (parent, folder))
     assert old.keys() == new.keys()
     assert all(not old[name].equal(new[name]) for name in old), "every tensor is trained"
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000001", "step-000002"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    parent_hash = json.loads((parent / "manifest.json").read_text())["model_hash"]
-    assert list(manifest["parents"].values()) == [parent_hash]
+    parent_hash = json.loads((parent / "manifest.json").read_text())["artifact_hash"]
+    assert [made["hash"] for made in manifest["parents"].values()] == [parent_hash]
 
 
 def test_rl_raises_a_users_reward(start: Callable[..., Any], tiny_model: Path, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_reward_that_does_not_load_is_one_line_for_the_user_and_its_traceback_
     log = RunLog(tmp_path / "run", config_yaml="")
     try:
         with pytest.raises(UserError) as caught:
-            check_rewards(fleet, Job(name="a", log=log, model=None, interrupts=Interrupts()))
+            check_rewards(fleet, Job(name="a", log=log, interrupts=Interrupts()))
     finally:
         log.close()
         fleet.shutdown()
@@ -281,7 +281,7 @@ def test_programs_run_sandboxed_in_a_reward_worker_and_end_with_it(marker: str, 
     config = RewardConfig(name="code", path="rlreason.rewards.code:reward", timeout_s=10.0)
     fleet = RewardFleet([config], RewardWorkerConfig(cpus=0.5))
     log = RunLog(tmp_path / "run", config_yaml="")
-    check_rewards(fleet, Job(name="a", log=log, model=None, interrupts=Interrupts()))
+    check_rewards(fleet, Job(name="a", log=log, interrupts=Interrupts()))
     log.close()
     (ready,) = [row for row in read_lines(tmp_path / "run/events.jsonl") if row["event"] == "reward ready"]
     assert ready["report"].startswith("sandbox: level ")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rlreason.algorithms.schedule import lr_at
 
-SHAPES = ["constant", "linear", "cosine"]
+SHAPES = ["constant", "linear", "cosine", "wsd"]
 
 
 def curve(**settings: Any) -> list[float]:
@@ -22,7 +22,7 @@ def test_the_first_step_of_a_warm_up_is_not_zero(shape: Any) -> None:
     assert found[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("shape", ["linear", "cosine", "wsd"])
 @pytest.mark.parametrize("min_ratio", [0.0, 0.1])
 @pytest.mark.parametrize("warmup_steps", [0, 3])
 def test_the_last_step_is_at_the_minimum_and_it_stays_there(shape: Any, min_ratio: float, warmup_steps: int) -> None:
@@ -37,6 +37,21 @@ def test_shapes_by_hand() -> None:
     assert curve(peak=1.0, total_steps=5, shape="cosine", min_ratio=0.5) == pytest.approx(
         [1.0, 0.5 + 0.25 * (1 + 0.5**0.5), 0.75, 0.5 + 0.25 * (1 - 0.5**0.5), 0.5]
     )
+
+
+def test_warm_up_stable_decay_by_hand() -> None:
+    """Ten steps: two of warm-up, then the peak, and the last 0.4 x 10 = 4 steps go down in equal parts."""
+    found = curve(peak=1.0, total_steps=10, warmup_steps=2, shape="wsd", min_ratio=0.2, decay_share=0.4)
+    assert found == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_a_decay_of_all_steps_is_the_linear_shape() -> None:
+    wsd = curve(peak=1.0, total_steps=8, warmup_steps=3, shape="wsd", decay_share=1.0)
+    assert wsd == curve(peak=1.0, total_steps=8, warmup_steps=3, shape="linear")
+
+
+def test_a_decay_share_below_one_step_takes_the_last_step() -> None:
+    assert curve(peak=1.0, total_steps=5, shape="wsd", decay_share=0.01) == [1.0, 1.0, 1.0, 1.0, 0.0]
 
 
 @settings(deadline=None, max_examples=100)

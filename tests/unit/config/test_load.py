@@ -125,7 +125,7 @@ def test_a_dump_holds_every_default_and_loads_to_the_same(file: Path, tmp_path: 
         ({"combine": {"mode": "gdpo"}, "algorithm": {"baseline": "none"}}, "algorithm.baseline: none does not"),
         ({"combine": {"mode": "gdpo"}, "algorithm": {"shuffle_rewards": True}}, "algorithm.shuffle_rewards: true"),
         ({"rewards": [], "eval": {"tasks": {"a": {"path": "x"}}}}, "needs at least one entry in `rewards`"),
-        ({"stage": "reinforce"}, "`stage: reinforce` is not one of pretrain, sft, rl, evaluate"),
+        ({"stage": "reinforce"}, "`stage: reinforce` is not one of corpus, tokenizer, pretrain, sft, rl, evaluate"),
         ({"stage": "evalute"}, "did you mean `evaluate`?"),
         ({"stage": None}, "is not one of"),
         ({"stage": ["rl"]}, "is not one of"),
@@ -231,7 +231,11 @@ def test_overrides_reach_nested_keys_and_list_items(file: Path) -> None:
     assert isinstance(config, RLConfig)
     assert config.learner.lr == 1e-5 and config.algorithm.clip_high == 0.3 and config.seed == 7
     assert config.rewards[0].weight == 2.0 and config.rewards[0].name == "math"
-    assert config.checkpoints.every is None and config.tasks.args == {"num": 3} and config.tasks.path == "b.jsonl"
+    assert (
+        config.checkpoints.every is None
+        and config.tasks["tasks"].args == {"num": 3}
+        and config.tasks["tasks"].path == "b.jsonl"
+    )
     assert config.steps == 1000
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rlreason.config.schema import DataConfig
-from rlreason.data.tasks import load_rows, load_tasks
+from rlreason.config.data import DataConfig, TaskConfig
+from rlreason.data.tasks import load_rows, load_tasks, open_rows, open_texts
 from rlreason.types import UserError
 
 ROWS = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "5*5=", "answer": "5"}, {"prompt": "9-1=", "answer": "8"}]
@@ -39,15 +39,15 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def jsonl(tmp_path: Path) -> Callable[..., DataConfig]:
-    def make(rows: list[dict[str, Any]], **settings: Any) -> DataConfig:
+def jsonl(tmp_path: Path) -> Callable[..., TaskConfig]:
+    def make(rows: list[dict[str, Any]], **settings: Any) -> TaskConfig:
         write_jsonl(tmp_path / "data.jsonl", rows)
-        return DataConfig(path=str(tmp_path / "data.jsonl"), **settings)
+        return TaskConfig(path=str(tmp_path / "data.jsonl"), **settings)
 
     return make
 
 
-def refusal(config: DataConfig) -> str:
+def refusal(config: TaskConfig) -> str:
     """One line that names the data."""
     with pytest.raises(UserError) as error:
         load_tasks(config)
@@ -61,28 +61,28 @@ def refusal(config: DataConfig) -> str:
 )
 def test_the_formats_give_the_same_tasks(tmp_path: Path, name: str, write: Write) -> None:
     write(tmp_path / name, ROWS)
-    tasks = load_tasks(DataConfig(path=str(tmp_path / name)), "sums")
+    tasks = load_tasks(TaskConfig(path=str(tmp_path / name)), "sums")
     assert [(task.id, task.prompt, task.answer) for task in tasks] == [
         ("sums:0", "3+4=", "7"), ("sums:1", "5*5=", "5"), ("sums:2", "9-1=", "8"),
     ]  # fmt: skip
     assert {task.source for task in tasks} == {"sums"}
 
 
-def test_gsm8k_by_its_column_names(jsonl: Callable[..., DataConfig]) -> None:
+def test_gsm8k_by_its_column_names(jsonl: Callable[..., TaskConfig]) -> None:
     row = {"question": "How many?", "answer": "6 * 7 = 42\n#### 42", "level": 2}
     (task,) = load_tasks(jsonl([row], prompt_column="question", answer_column="answer"))
     assert (task.prompt, task.answer) == ("How many?", "6 * 7 = 42\n#### 42")
     assert task.columns == {"level": 2}
 
 
-def test_ids_are_stable_whatever_the_limit(jsonl: Callable[..., DataConfig]) -> None:
+def test_ids_are_stable_whatever_the_limit(jsonl: Callable[..., TaskConfig]) -> None:
     config = jsonl(ROWS)
     assert load_tasks(config) == load_tasks(config)
     assert load_tasks(jsonl(ROWS, limit=2)) == load_tasks(config)[:2]
     assert len({task.id for task in load_tasks(config)}) == 3
 
 
-def test_answers_of_any_kind(jsonl: Callable[..., DataConfig]) -> None:
+def test_answers_of_any_kind(jsonl: Callable[..., TaskConfig]) -> None:
     def answer(value: Any, **settings: Any) -> Any:
         return load_tasks(jsonl([{"prompt": "p", "answer": value}], **settings))[0].answer
 
@@ -94,7 +94,7 @@ def test_answers_of_any_kind(jsonl: Callable[..., DataConfig]) -> None:
     assert answer("7", answer_column=None) is None
 
 
-def test_tests_source_and_messages_are_kept(jsonl: Callable[..., DataConfig]) -> None:
+def test_tests_source_and_messages_are_kept(jsonl: Callable[..., TaskConfig]) -> None:
     messages = [{"role": "user", "content": "3+4="}]
     tests = [{"type": "stdio", "input": "1", "output": "2"}]
     (task,) = load_tasks(jsonl([{"prompt": messages, "answer": "7", "tests": tests, "source": "hand"}]), "set")
@@ -102,73 +102,106 @@ def test_tests_source_and_messages_are_kept(jsonl: Callable[..., DataConfig]) ->
     assert (task.id, task.source, task.columns) == ("set:0", "hand", {})
 
 
-def test_a_template_is_filled_with_the_columns(jsonl: Callable[..., DataConfig]) -> None:
+def test_a_template_is_filled_with_the_columns(jsonl: Callable[..., TaskConfig]) -> None:
     config = jsonl([{"prompt": "3+4=", "answer": "7", "unit": "apples"}], template=r"{prompt} in {unit}, \boxed{{}}")
     assert load_tasks(config)[0].prompt == r"3+4= in apples, \boxed{}"
 
 
 @pytest.mark.parametrize("template", ["{problem}", "{prompt} {0}", r"{prompt} \boxed{}", "{prompt", "{prompt.text}"])
-def test_a_template_that_cannot_be_filled_is_refused(jsonl: Callable[..., DataConfig], template: str) -> None:
+def test_a_template_that_cannot_be_filled_is_refused(jsonl: Callable[..., TaskConfig], template: str) -> None:
     assert "template" in refusal(jsonl(ROWS, template=template))
 
 
 def test_a_template_around_messages_is_refused_and_not_filled_with_their_repr(
-    jsonl: Callable[..., DataConfig],
+    jsonl: Callable[..., TaskConfig],
 ) -> None:
     rows = [{"prompt": [{"role": "user", "content": "3+4="}], "answer": "7"}]
     assert "template" in refusal(jsonl(rows, template="{prompt} Think."))
 
 
-def test_a_wrong_column_name_is_told_what_there_is(jsonl: Callable[..., DataConfig]) -> None:
+def test_a_wrong_column_name_is_told_what_there_is(jsonl: Callable[..., TaskConfig]) -> None:
     found = refusal(jsonl(ROWS, prompt_column="question"))
     assert "`question`" in found and "prompt, answer" in found
     assert "`gold`" in refusal(jsonl(ROWS, answer_column="gold"))
 
 
-def test_a_prompt_that_is_no_text_is_refused_with_its_row(jsonl: Callable[..., DataConfig]) -> None:
+def test_a_prompt_that_is_no_text_is_refused_with_its_row(jsonl: Callable[..., TaskConfig]) -> None:
     assert "row 1" in refusal(jsonl([{"prompt": "p", "answer": "7"}, {"prompt": None, "answer": "7"}]))
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n"), ("a.json", ""), ("a.json", "[]")])
 def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    refusal(DataConfig(path=str(tmp_path / name)))
+    refusal(TaskConfig(path=str(tmp_path / name)))
 
 
 def test_a_broken_line_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"prompt": "5*5=", "ans\n' + json.dumps(ROWS[2]) + "\n")
-    refusal(DataConfig(path=str(tmp_path / "a.jsonl")))
+    refusal(TaskConfig(path=str(tmp_path / "a.jsonl")))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.arrow"])
 def test_a_missing_file_and_garbage_are_refused(tmp_path: Path, name: str) -> None:
-    config = DataConfig(path=str(tmp_path / name))
+    config = TaskConfig(path=str(tmp_path / name))
     assert "no such file" in refusal(config)
     (tmp_path / name).write_bytes(b"\x00\xff\xfegarbage" * 20)
     assert "cannot be read" in refusal(config)
 
 
-def test_a_changed_file_is_read_again(jsonl: Callable[..., DataConfig]) -> None:
+def test_a_changed_file_is_read_again(jsonl: Callable[..., TaskConfig]) -> None:
     assert load_rows(jsonl(ROWS[:1])) == ROWS[:1]
     assert load_rows(jsonl(ROWS[1:])) == ROWS[1:]
 
 
-def test_a_slice_of_a_file_is_taken_whatever_the_splits_name(jsonl: Callable[..., DataConfig]) -> None:
+def test_a_slice_of_a_file_is_taken_whatever_the_splits_name(jsonl: Callable[..., TaskConfig]) -> None:
     assert load_rows(jsonl(ROWS, split="train[1:]")) == ROWS[1:]
     assert load_rows(jsonl(ROWS, split="test[:1]")) == ROWS[:1]
 
 
 def test_rows_from_a_function(tmp_path: Path) -> None:
-    config = DataConfig(generate="rlreason.data.chains:tasks", args={"num": 5, "seed": 1})
+    config = TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5, "seed": 1})
     tasks = load_tasks(config)
     assert len(tasks) == 5 and tasks == load_tasks(config)
     (tmp_path / "mine.py").write_text("def rows(n):\n    return ({'prompt': str(i), 'answer': i} for i in range(n))\n")
-    mine = DataConfig(generate=f"{tmp_path / 'mine.py'}:rows", args={"n": 4}, limit=3)
+    mine = TaskConfig(generate=f"{tmp_path / 'mine.py'}:rows", args={"n": 4}, limit=3)
     assert [task.answer for task in load_tasks(mine)] == ["0", "1", "2"]
 
 
 def test_a_function_that_does_not_fit_is_refused() -> None:
-    wrong_args = DataConfig(generate="rlreason.data.chains:tasks", args={"number": 5, "seed": 1})
+    wrong_args = TaskConfig(generate="rlreason.data.chains:tasks", args={"number": 5, "seed": 1})
     assert "number" in refusal(wrong_args)
     with pytest.raises(UserError, match="did you mean tasks"):
-        load_rows(DataConfig(generate="rlreason.data.chains:task"))
+        load_rows(TaskConfig(generate="rlreason.data.chains:task"))
+
+
+@pytest.mark.parametrize("names", [["part-00001", "part-00000"], ["train-b", "train-a", "test-a"]])
+def test_a_folder_of_parquet_files_is_read_in_the_order_of_their_names(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "rows").mkdir()
+    for name, row in zip(names, ROWS, strict=False):
+        write_parquet(tmp_path / "rows" / f"{name}.parquet", [row])
+    (tmp_path / "rows" / "_notes.json").write_text("{}")
+    config = DataConfig(path=str(tmp_path / "rows"))
+    assert load_rows(config) == [ROWS[1], ROWS[0]]
+    assert load_rows(config.model_copy(update={"split": "train[1:]"})) == [ROWS[0]]
+    if "test-a" in names:
+        assert load_rows(config.model_copy(update={"split": "test"})) == [ROWS[2]]
+    with pytest.raises(UserError, match="validation"):
+        load_rows(config.model_copy(update={"split": "validation"}))
+
+
+def test_rows_and_texts_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{i}"} for i in range(2500)]
+    write_parquet(tmp_path / "a.parquet", rows)
+    config = DataConfig(path=str(tmp_path / "a.parquet"), limit=2100)
+    opened = open_rows(config)
+    assert not isinstance(opened, list) and len(opened) == 2100 and opened[2099] == {"prompt": "2099"}
+    assert list(open_texts(config, "prompt")) == [str(i) for i in range(2100)]
+    made = DataConfig(generate="rlreason.data.chains:texts", args={"num": 3, "seed": 1})
+    assert [{"text": text} for text in open_texts(made, "text")] == load_rows(made)
+
+
+def test_a_column_without_text_is_refused_with_its_row(jsonl: Callable[..., DataConfig]) -> None:
+    with pytest.raises(UserError, match="no column `text`; its columns are prompt, answer"):
+        next(open_texts(jsonl(ROWS), "text"))
+    with pytest.raises(UserError, match="row 1: `prompt` is not text"):
+        list(open_texts(jsonl([ROWS[0], {"prompt": None, "answer": "7"}]), "prompt"))

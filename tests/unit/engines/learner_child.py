@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from rlreason.config.schema import LearnerConfig
-from rlreason.data.batch import plan_micro_batches
+from rlreason.data.batch import fill_rows, plan_micro_batches
 from rlreason.engines.learner import LearnerEngine
-from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats
+from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats, UserError
 
 LLAMA = {
     "model_type": "llama",
@@ -60,9 +60,9 @@ def sequences() -> list[TrainSequence]:
     return found
 
 
-def micro_batches(token_budget: int) -> list[list[TrainSequence]]:
+def micro_batches(token_budget: int, row_tokens: int | None = None) -> list[list[TrainSequence]]:
     known = sequences()
-    (plan,) = plan_micro_batches([len(sequence.tokens) for sequence in known], 1, token_budget)
+    (plan,) = plan_micro_batches([len(sequence.tokens) for sequence in known], 1, token_budget, row_tokens)
     return [[known[index] for index in places] for places in plan]
 
 
@@ -105,6 +105,54 @@ def splits(folder: Path) -> list[dict[str, Any]]:
             split = len(micro_batches(budget))
             found.append({"loss": loss.name, "split": split, "stats": stats, "weights": weights(learner)})
     return found
+
+
+PACKED_MODELS = {
+    f"{family} {attention}": {**LLAMA, "model_type": family, "attn_implementation": attention, "initializer_range": 0.2}
+    for family in ("llama", "qwen2")
+    for attention in ("sdpa", "eager")
+}
+
+
+def packed(folder: Path) -> dict[str, Any]:
+    """For each model and loss: (pack_tokens, stats of one step, logprobs by sequence, number of rows)."""
+    found: dict[str, Any] = {}
+    for name, architecture in PACKED_MODELS.items():
+        for loss in (CROSS_ENTROPY, OFF_POLICY):
+            # 16: a sequence of 19 is longer than a row. 100: all nine in one row.
+            for pack_tokens in (None, 16, 32, 100):
+                config = LearnerConfig(lr=1e-3, pack_tokens=pack_tokens)
+                learner = LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
+                batches = micro_batches(64, pack_tokens)
+                ordered = [sequence for micro_batch in batches for sequence in micro_batch]
+                logprobs = dict(zip((s.tokens for s in ordered), learner.logprobs(batches), strict=True))
+                num_rows = sum(len(fill_rows([len(s.tokens) for s in batch], pack_tokens)) for batch in batches)
+                stats = learner.update(batches, loss, NUM_TRAINED)
+                found.setdefault(f"{name} {loss.name}", []).append((pack_tokens, stats, logprobs, num_rows))
+    return found
+
+
+def unpackable(folder: Path) -> dict[str, str]:
+    """Models whose attention, or state, or positions do not begin again."""
+    size = {"vocab_size": 32, "hidden_size": 32}
+    models = [
+        {"model_type": "mamba", **size, "num_hidden_layers": 2, "state_size": 4},
+        {"model_type": "falcon", **size, "num_hidden_layers": 2, "num_attention_heads": 2},
+        {"model_type": "opt", **size, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 2,
+         "max_position_embeddings": 64, "word_embed_proj_dim": 32},
+        {**GPT2},
+    ]  # fmt: skip
+    config = LearnerConfig(lr=1e-3, pack_tokens=64)
+    return {
+        str(keys["model_type"]): _error(lambda k=keys: LearnerEngine(config, total_steps=4, seed=0, architecture=k))
+        for keys in models
+    }
+
+
+def greedy(folder: Path) -> Any:
+    prompts = [(1, 5, 9), (4,), (3, 8, 12, 30, 7)]
+    learner = engine(folder, pack_tokens=16)
+    return {"prompts": prompts, "found": learner.continue_greedily(prompts, 6)}
 
 
 def empty_micro_batch(folder: Path) -> list[dict[str, Any]]:
@@ -228,7 +276,7 @@ def full_disk(folder: Path) -> str:
 def _error(call: Any) -> str:
     try:
         call()
-    except RunError as error:
+    except (RunError, UserError) as error:
         return str(error)
     return "no error"
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.report.page import duration_text, sample_rows, write_report
+from rlreason.report.files import sample_rows
+from rlreason.report.html import duration_text
+from rlreason.report.page import write_report
 from rlreason.report.plots import number, number_text, plots, ticks
 from rlreason.types import UserError
 
@@ -112,29 +114,6 @@ def test_a_run_that_wrote_nothing_yet_gets_a_page(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         write_report(tmp_path)
-
-
-def test_a_recipes_page_compares_stages_and_links_to_their_reports(tmp_path: Path, run_dir: Path) -> None:
-    write_report(run_dir)
-    stages = [
-        {"name": "10-sft", "stage": "sft", "dir": "10-sft", "status": "done", "duration_s": 65.0, "eval": {}},
-        {
-            "name": HOSTILE,
-            "stage": "rl",
-            "dir": "40-rl",
-            "status": "failed",
-            "duration_s": 7620,
-            "eval": {"chains/greedy_accuracy": 0.25, "chains/response_tokens_mean": None},
-        },
-    ]
-    (tmp_path / "summary.json").write_text(json.dumps({"stages": stages, "duration_s": 7685}))
-    page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert 'href="./40-rl/report.html"' in page
-    assert "10-sft/report.html" not in page  # not written, so not linked
-    assert "chains/<wbr>greedy_accuracy" in page
-    assert ">0.25<svg" in page
-    assert "2 h 07 min" in page
-    assert Elements(page).tags.count("script") == 1
 
 
 def test_a_torn_character_at_the_end_of_a_file_is_left_out(run_dir: Path) -> None:

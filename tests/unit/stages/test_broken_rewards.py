@@ -60,7 +60,7 @@ def test_a_broken_reward_is_an_event_and_stops_the_run_above_the_limit(tmp_path:
     )
     rewards = RewardSet(config.rewards)
     log = RunLog(tmp_path / "run", config_yaml="")
-    job = Job(name="a", log=log, model=None, interrupts=Interrupts())
+    job = Job(name="a", log=log, interrupts=Interrupts())
     report_broken_rewards([judged(rewards, "good", "good")], config, job, step=1)
     report_broken_rewards([judged(rewards, "good", "bad", "good")], config, job, step=2)
     with pytest.raises(RunError) as error:

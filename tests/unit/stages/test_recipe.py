@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from rlreason.config.data import TaskConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data import chains
-from rlreason.data.tasks import DataConfig
 from rlreason.stages.evaluate import prompt_tasks
 from rlreason.stages.job import require_model
-from rlreason.stages.recipe import load_steps, parent_stage
+from rlreason.stages.lineage import references
+from rlreason.stages.recipe import load_steps
 from rlreason.types import UserError
 
 SFT = """
@@ -39,7 +40,7 @@ def refusal(path: Path, *overrides: str) -> str:
 def test_a_recipe_is_read_in_order_with_its_parents(tmp_path: Path) -> None:
     steps = load_steps(recipe(tmp_path, s20_b="stage:10-a", s10_a="hub/model", s30_c="stage:10-a"), [])
     assert [step.name for step in steps] == ["10-a", "20-b", "30-c"]
-    assert [parent_stage(step.config) for step in steps] == [None, "10-a", "10-a"]
+    assert [references(step.config) for step in steps] == [{}, {"model": "10-a"}, {"model": "10-a"}]
 
 
 def test_a_single_file_is_one_step(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_local_parent_must_be_a_safetensors_checkpoint(tmp_path: Path) -> None
 
 def test_a_prompt_that_leaves_no_room_for_the_response_is_refused_or_dropped() -> None:
     args = {"num": 40, "seed": 1, "max_operations": 6}  # 1 + 14 tokens each
-    data = DataConfig(generate="rlreason.data.chains:tasks", args=args)
+    data = TaskConfig(generate="rlreason.data.chains:tasks", args=args)
     fits = RolloutConfig(max_context_tokens=25, max_response_tokens=10)
     tight = RolloutConfig(max_context_tokens=24, max_response_tokens=10)
     tokenizer = chains.tokenizer()
@@ -111,6 +112,6 @@ def test_dropping_long_prompts_keeps_the_ids_of_the_others(tmp_path: Path) -> No
     (tmp_path / "mine.py").write_text(
         "def rows():\n    return [{'prompt': '1+1' + n * '+1' + '=', 'answer': '0'} for n in (0, 4, 1)]"
     )
-    data = DataConfig(generate=f"{tmp_path / 'mine.py'}:rows", too_long="drop")
+    data = TaskConfig(generate=f"{tmp_path / 'mine.py'}:rows", too_long="drop")
     tight = RolloutConfig(max_context_tokens=20, max_response_tokens=10)
     assert [p.task.id for p in prompt_tasks(data, tight, chains.tokenizer(), "s")] == ["s:0", "s:2"]

@@ -1,0 +1,160 @@
+"""The corpus stage: files with web pages to clean, deduplicated documents as Parquet files in final/.
+
+The work is done by Ray Data (data/corpus/pipeline.py). Beside final/: samples.jsonl with dropped documents of each
+rule, aside.jsonl with the records that could not be read, the counts in events.jsonl, metrics.jsonl and the manifest,
+inputs/ with the files that `generate` functions wrote. With `tag_only` counts and samples tell of what would have been
+dropped. A resumed run does the unfinished units of input files and all that comes after them; work/ is gone at the end.
+All nodes must see the run directory and the input files.
+"""
+
+import glob
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlreason.config.base import WorkerConfig
+from rlreason.config.corpus import CorpusConfig, CorpusSource
+from rlreason.data.corpus import pipeline
+from rlreason.data.corpus.decontaminate import load_hashes
+from rlreason.data.corpus.units import KEPT, InputFile, Samples, Unit, group_files
+from rlreason.paths import find_function
+from rlreason.runlog import commit_folder
+from rlreason.stages.console import Progress, say
+from rlreason.stages.job import Job, write_manifest
+from rlreason.types import UserError
+from rlreason.workers.cluster import require_resources
+
+
+def run(config: CorpusConfig, job: Job) -> dict[str, float]:
+    """Returns the numbers of documents and characters. UserError where a source has no file or nothing is kept."""
+    job.log.cut_after(-1)
+    sources = {name: _located(name, source, job) for name, source in config.sources.items()}
+    files = [file for name, source in sources.items() for file in _files(name, source, config.sources[name])]
+    benchmark = load_hashes(config.decontamination) if config.decontamination is not None else frozenset[int]()
+    units = group_files(files, config, hashlib.sha256(repr(sorted(benchmark)).encode()).hexdigest())
+    work = job.log.path / "work"
+    require_resources({"tasks": WorkerConfig(cpus=config.cpus)})
+    summaries = _clean(units, sources, config, benchmark, work, job)
+    _write_broken(units, work, job)
+    counts: Counter[str] = Counter()
+    samples = Samples(config.dropped_samples, config.seed)
+    for summary in summaries:
+        counts.update(summary["counts"])
+        samples.merge(summary["samples"])
+    if not sum(summary["documents"] for summary in summaries):
+        _write_samples(samples, job)
+        raise UserError(f"{job.name}: no document is left: {_told(counts)}; samples.jsonl in {job.log.path} shows some")
+
+    duplicates = pipeline.find_duplicates(units, config, work, counts[KEPT])
+    counts.update(row["rule"] for row in duplicates.values())
+    counts[KEPT] -= len(duplicates)
+    aside = job.log.path / ".writing-final"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    written = pipeline.write_parts(units, duplicates, config, work, aside)
+    commit_folder(aside, job.log.final)
+    samples.merge(written.samples)
+    _write_samples(samples, job)
+    inputs = [file for summary in summaries for file in summary["files"]]
+    figures = _record(counts, written, inputs, config, job)
+    shutil.rmtree(work)
+    say(f"{job.name}: {written.num_characters / 1e6:.2f} million characters in {_told(counts)}")
+    return figures
+
+
+def _record(
+    counts: Counter[str], written: pipeline.Written, inputs: list[dict[str, Any]], config: CorpusConfig, job: Job
+) -> dict[str, float]:
+    """Counts and sizes to metrics.jsonl, events.jsonl and the manifest."""
+    sizes = {"documents": written.num_documents, "characters": written.num_characters}
+    told = {rule: counts[rule] for rule in sorted(counts)}
+    dropped = {f"corpus/{rule}/dropped": float(count) for rule, count in told.items() if rule != KEPT}
+    job.log.metrics(0, dropped | {f"corpus/{name}": float(size) for name, size in sizes.items()})
+    job.log.event("corpus", counts=told, **sizes)
+    write_manifest(job, config.model_dump(mode="json"), kind="corpus", counts=told, **sizes, files=inputs)
+    return {f"eval/{name}": float(size) for name, size in sizes.items()}
+
+
+def _clean(
+    units: list[Unit],
+    sources: dict[str, CorpusSource],
+    config: CorpusConfig,
+    benchmark: frozenset[int],
+    work: Path,
+    job: Job,
+) -> list[dict[str, Any]]:
+    """The units' summaries, in the units' order."""
+    found: dict[str, dict[str, Any]] = {}
+    kept = 0
+    with Progress(job.name, total=len(units)) as bar:
+        for summary in pipeline.clean_units(units, sources, config, benchmark, work):
+            found[summary["unit"]] = summary
+            kept += summary["counts"].get(KEPT, 0)
+            bar.step(len(found), f"{kept} documents")
+    resumed = sum(summary["resumed"] for summary in found.values())
+    job.log.event("units", total=len(units), finished_before=resumed)
+    return [found[unit.name] for unit in units]
+
+
+def _write_broken(units: list[Unit], work: Path, job: Job) -> None:
+    with (job.log.path / "aside.jsonl").open("wb") as target:
+        for unit in units:
+            target.write((work / unit.name / "aside.jsonl").read_bytes())
+
+
+def _write_samples(samples: Samples, job: Job) -> None:
+    for rule, rows in samples.rows().items():
+        job.log.samples({"step": 0, "split": f"dropped/{rule}", **row} for row in rows)
+
+
+def _told(counts: Counter[str]) -> str:
+    """`120 of 200 documents; dropped by fineweb 50, c4 30`."""
+    dropped = ", ".join(f"{rule} {count}" for rule, count in counts.most_common() if rule != KEPT and count)
+    return f"{counts[KEPT]} of {counts.total()} records" + (f"; dropped: {dropped}" if dropped else "")
+
+
+def _located(name: str, source: CorpusSource, job: Job) -> CorpusSource:
+    """The source with an absolute path; what a function writes is written first, whole or not at all."""
+    if source.path is not None:
+        return source.model_copy(update={"path": os.path.abspath(os.path.expanduser(source.path))})
+    assert source.generate is not None
+    identity = hashlib.sha256(f"{source.generate} {sorted(source.args.items())}".encode()).hexdigest()[:8]
+    folder = job.log.path / "inputs" / f"{name}-{identity}"
+    if not folder.is_dir():
+        aside = folder.with_name(f".writing-{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        say(f"{job.name}: {source.generate} writes the files of source `{name}`")
+        try:
+            find_function(source.generate)(aside, **source.args)
+        except TypeError as error:
+            raise UserError(f"sources.{name}: `{source.generate}`: wrong `args`: {error}") from None
+        commit_folder(aside, folder)
+    return source.model_copy(update={"path": str(folder)})
+
+
+def _files(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[InputFile]:
+    """Of the located source, sorted by path, without hidden ones. UserError, in the user's words, if there is none."""
+    assert source.path is not None
+    root = Path(source.path)
+    if root.exists():
+        found = (
+            [path for path in root.rglob("*") if not _is_hidden(path.relative_to(root))] if root.is_dir() else [root]
+        )
+    else:
+        found = [Path(path) for path in glob.glob(source.path, recursive=True)]
+    files = sorted(path for path in found if path.is_file())
+    if not files:
+        what = f"`{given.path}` names no file" if given.path else f"`{given.generate}` wrote no file"
+        raise UserError(f"sources.{name}: {what}; give a file, a folder, or a pattern such as `pages/**/*.warc.gz`")
+    for path in files:
+        state = path.stat()
+        yield InputFile(source=name, path=str(path), num_bytes=state.st_size, modified_ns=state.st_mtime_ns)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

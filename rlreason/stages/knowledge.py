@@ -1,0 +1,183 @@
+"""Conversations that teach a model what it does not know, made for this very model (Llama 3, arXiv 2407.21783, 4.3.6).
+
+The model that the SFT stage starts from answers each question several times, and the stage's rewards judge the answers
+(the first one that applies to source `knowledge`). Questions that it reliably gets wrong are answered with a refusal
+such as "I don't know.", those that it reliably gets right with the gold answer; what lies between is left out. Both
+halves are given the same number of conversations: those of the smaller are repeated, up to ten times.
+
+RUN/knowledge.jsonl holds every question with its answers, so that a resumed run does not ask again.
+Does not: look at what the wrong answers say, or tell a question that nobody can answer from one that this model cannot.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rlreason.config.data import KnowledgeConfig
+from rlreason.config.schema import SFTConfig
+from rlreason.data.tasks import load_rows
+from rlreason.stages.console import say
+from rlreason.stages.evaluate import check_rewards, is_right, prompt_tasks, report_rewards, require_reward
+from rlreason.stages.job import Job
+from rlreason.types import FAILED_STATUSES, Group, Message, PromptTask, UserError
+from rlreason.workers.cluster import require_resources
+from rlreason.workers.fleet import RewardFleet, RolloutFleet
+
+SOURCE = "knowledge"
+FILE = "knowledge.jsonl"
+MAX_REPEATS = 10
+"""A known answer that is shown more often is learned by heart, not the habit of answering."""
+
+Class = Literal["known", "unknown", "between", "unjudged"]
+"""unjudged: the check broke on every answer."""
+
+
+def build(config: SFTConfig, job: Job, tokenizer: Any) -> list[list[Message]]:
+    """The conversations, shuffled; at least one. Needs a running Ray cluster unless RUN/knowledge.jsonl is there.
+
+    Where no question is reliably right, or none reliably wrong, it goes on with the others and says so in an event: a
+    weak model knows nothing of the set, and the mixture's other sources still show it how to answer. Raises UserError
+    where there is neither, and for a `question_template` that does not fit the rows.
+    """
+    knowledge = config.knowledge
+    assert knowledge is not None
+    prompts = prompt_tasks(knowledge.questions, config.rollout, tokenizer, SOURCE)
+    require_reward(config.rewards, prompts)
+    asked = _user_turns(knowledge, prompts)
+    records = _read(job.log.path / FILE, prompts, knowledge.samples)
+    if records is None:
+        records = [_record(group) for group in _ask(config, job, prompts)]
+    for record in records:
+        record["class"] = classify(record["right"], knowledge)
+    _write(job.log.path / FILE, records)
+    rows = conversations(records, asked, knowledge.refusals, config.seed)
+    counts = Counter(record["class"] for record in records)
+    job.log.event("knowledge", num_questions=len(records), num_conversations=len(rows), **counts)
+    say(
+        f"{job.name} knowledge: of {len(records)} questions {counts['known']} known, {counts['unknown']} not known, "
+        f"{counts['between'] + counts['unjudged']} left out"
+    )
+    for missing, effect in (("known", "answering what it knows"), ("unknown", "saying that it does not know")):
+        if not counts[missing]:
+            job.log.event("knowledge is one-sided", missing=missing)
+            say(f"{job.name} knowledge: no question is {missing}, so nothing here teaches {effect}")
+    if not rows:
+        raise UserError(
+            f"knowledge.questions: of {len(records)} none is reliably right or wrong; ask others, raise "
+            "knowledge.unknown_rate or lower knowledge.known_rate"
+        )
+    return rows
+
+
+def classify(right: float | None, rates: KnowledgeConfig) -> Class:
+    """`right`: the share of right answers; None where none could be judged."""
+    if right is None:
+        return "unjudged"
+    if right >= rates.known_rate:
+        return "known"
+    return "unknown" if right <= rates.unknown_rate else "between"
+
+
+def conversations(
+    records: Sequence[Mapping[str, Any]], asked: Sequence[Sequence[Message]], refusals: Sequence[str], seed: int
+) -> list[list[Message]]:
+    """`asked`: the turns before the answer, one list for each record. A known question without gold is left out."""
+    rng = random.Random(f"knowledge/{seed}")
+    known: list[list[Message]] = []
+    unknown: list[list[Message]] = []
+    for record, turns in zip(records, asked, strict=True):
+        if record["class"] == "unknown":
+            unknown.append([*turns, {"role": "assistant", "content": rng.choice(refusals)}])
+        elif record["class"] == "known" and record["gold"]:
+            known.append([*turns, {"role": "assistant", "content": record["gold"][0]}])
+    rows = _repeated(known, len(unknown)) + _repeated(unknown, len(known))
+    rng.shuffle(rows)
+    return rows
+
+
+def _repeated(rows: list[Any], wanted: int) -> list[Any]:
+    """Each row the same number of times, give or take one; never fewer than once."""
+    num = max(len(rows), min(wanted, len(rows) * MAX_REPEATS))
+    return [rows[place % len(rows)] for place in range(num)]
+
+
+def _ask(config: SFTConfig, job: Job, prompts: list[PromptTask]) -> list[Group]:
+    """Each prompt `samples` times on the rollout engines. A base model's answer (`chat: false`) ends with its line."""
+    knowledge = config.knowledge
+    assert knowledge is not None
+    rollout = config.rollout
+    if not knowledge.questions.chat:
+        rollout = rollout.model_copy(update={"stop": [*rollout.stop, "\n"]})
+    require_resources({"rollout": rollout, "reward_workers": config.reward_workers})
+    rewards = RewardFleet(config.rewards, config.reward_workers)
+    check_rewards(rewards, job)
+    rollouts = RolloutFleet(config.model, rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
+    try:
+        rollouts.wait_ready()
+        pending = rollouts.submit(prompts, num_samples=knowledge.samples, temperature=knowledge.temperature)
+        groups, _ = rollouts.collect(pending)
+        report_rewards(groups, rollouts, config, job, step=0)
+        return groups
+    finally:
+        rollouts.shutdown()
+
+
+def _record(group: Group) -> dict[str, Any]:
+    """One line of knowledge.jsonl, its class still to come. An answer whose check broke does not count."""
+    judged = [scores for scores in group.scores if next(iter(scores.values())).status not in FAILED_STATUSES]
+    return {
+        "question": group.samples[0].prompt,
+        "gold": _golds(group.task.answer),
+        "answers": [sample.response for sample in group.samples],
+        "right": sum(map(is_right, judged)) / len(judged) if judged else None,
+    }
+
+
+def _golds(answer: str | tuple[str, ...] | None) -> list[str]:
+    return [] if answer is None else [answer] if isinstance(answer, str) else list(answer)
+
+
+def _user_turns(knowledge: KnowledgeConfig, prompts: list[PromptTask]) -> list[list[Message]]:
+    """What stands before the answer in the conversation: the row's own prompt in `question_template`."""
+    rows = load_rows(knowledge.questions)
+    template, column = knowledge.question_template, knowledge.questions.prompt_column
+    turns: list[list[Message]] = []
+    for prompt in prompts:
+        row = rows[int(prompt.task.id.rpartition(":")[2])]
+        question = row[column]
+        if not isinstance(question, str):
+            if template != "{prompt}":
+                raise UserError("knowledge.question_template is for text; these prompts are lists of messages")
+            turns.append([dict(message) for message in question])
+            continue
+        try:
+            text = template.format(**{**row, "prompt": question})
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"knowledge.question_template cannot be filled in: {error!r}; the columns are {', '.join(row)}"
+            ) from None
+        turns.append([{"role": "user", "content": text}])
+    return turns
+
+
+def _read(path: Path, prompts: list[PromptTask], samples: int) -> list[dict[str, Any]] | None:
+    """The records of an earlier start of this run; None where there are none or other questions were asked."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    wanted = [(prompt.text, _golds(prompt.task.answer), samples) for prompt in prompts]
+    found = [(record["question"], record["gold"], len(record["answers"])) for record in records]
+    return records if found == wanted else None
+
+
+def _write(path: Path, records: list[dict[str, Any]]) -> None:
+    """Whole or not at all: a file that is there is complete."""
+    aside = path.with_name(path.name + ".tmp")
+    # A lone surrogate in a model's text becomes its JSON escape.
+    with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    aside.replace(path)

@@ -1,0 +1,103 @@
+"""A recipe from documents to a base model: what is done and unchanged is left alone, what changed is made again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+CORPUS = """
+stage: corpus
+sources: {{ web: {{ path: {path} }} }}
+language: null
+gopher_repetition: null
+gopher_quality: null
+c4: null
+fineweb: null
+"""
+TOKENIZER = 'stage: tokenizer\nvocab_size: 320\ndata: { web: { path: "stage:10-corpus" } }\n'
+PRETRAIN = """
+stage: pretrain
+tokenizer: "stage:20-tokenizer"
+architecture:
+  { model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 1,
+    num_key_value_heads: 1, head_dim: 32, max_position_embeddings: 64 }
+data: { path: "stage:10-corpus" }
+held_out: { share: 0.1, prompts: ["The cat"], continuation_tokens: 4 }
+context_tokens: 64
+steps: 2
+tokens_per_step: 256
+learner: { cpus: 0.5, threads: 1, lr: 1.0e-2 }
+"""
+STAGES = ["10-corpus", "20-tokenizer", "30-pretrain"]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    animals = ["cat", "dog", "hen", "fox", "owl"]
+    lines = [f"The {animals[i % 5]} number {i} sleeps {i * i} hours a day in house {i}." for i in range(200)]
+    (tmp_path / "pages.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    (folder / "10-corpus.yaml").write_text(CORPUS.format(path=tmp_path / "pages.jsonl"))
+    (folder / "20-tokenizer.yaml").write_text(TOKENIZER)
+    (folder / "30-pretrain.yaml").write_text(PRETRAIN)
+    return folder
+
+
+def test_what_is_done_and_unchanged_is_left_alone(start: Callable[..., Any], recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def go(*arguments: Any, status: int = 0) -> list[str]:
+        """Runs the recipe; returns the stages that ran."""
+        before = {name: started(run / name) for name in STAGES}
+        found, _, err = start("run", recipe, "--run-dir", run, *arguments).finish(200)
+        assert found == status, err
+        errors.append(err)
+        return [name for name in STAGES if started(run / name) != before[name]]
+
+    errors: list[str] = []
+    assert go() == STAGES
+    check_artifacts(run)
+    assert go("--resume") == []
+    assert go("--resume", "20-tokenizer.vocab_size=330") == ["20-tokenizer", "30-pretrain"]
+    assert (run / "old/20-tokenizer-1/final/tokenizer.json").exists() and (run / "old/30-pretrain-1/final").exists()
+    same = ["20-tokenizer.vocab_size=330"]
+    assert go("--only", "20-tokenizer", *same) == ["20-tokenizer"]
+    assert go("--resume", *same) == [], "the same tokenizer came out, so the model need not be made again"
+    assert go("--from", "30-pretrain", *same) == ["30-pretrain"]
+
+    config = run / "20-tokenizer/final/tokenizer.json"
+    config.write_text(config.read_text().replace('"The"', '"Teh"').replace('"ĠThe"', '"ĠTeh"').replace('"at"', '"ta"'))
+    go("--from", "30-pretrain", *same, status=2)
+    assert "20-tokenizer" in errors[-1] and "its tokenizer is not the one that it was made with" in errors[-1]
+    assert errors[-1].count("\n") == 1
+
+
+def started(folder: Path) -> list[float]:
+    path = folder / "events.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row["time"] for row in rows if row["event"] == "start"]
+
+
+def check_artifacts(run: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    manifests = {name: json.loads((run / name / "manifest.json").read_text()) for name in STAGES}
+    assert {name: sorted(made["parents"]) for name, made in manifests.items()} == {
+        "10-corpus": [],
+        "20-tokenizer": ["10-corpus"],
+        "30-pretrain": ["10-corpus", "20-tokenizer"],
+    }
+    for name, made in manifests.items():
+        for parent, of in made["parents"].items():
+            assert of["hash"] == manifests[parent]["artifact_hash"], (name, parent)
+    assert manifests["30-pretrain"]["tokenizer_hash"] == manifests["20-tokenizer"]["tokenizer_hash"]
+    assert parquet.read_table(run / "10-corpus/final").num_rows == 200
+    summary = json.loads((run / "summary.json").read_text())["stages"]
+    assert [(stage["name"], stage["status"]) for stage in summary] == [(name, "done") for name in STAGES]
+    assert 0 < summary[2]["eval"]["data/bits_per_byte"] < 9
+    assert (run / "report.html").stat().st_size > 1000

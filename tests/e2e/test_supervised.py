@@ -1,0 +1,161 @@
+"""Pretraining and SFT as a user runs them: mixtures, shared rows, held-out text, interrupt and resume."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rlreason.config.data import HeldOutConfig
+from rlreason.config.schema import LearnerConfig
+from rlreason.data import chains
+from rlreason.runlog import RunLog
+from rlreason.stages.held_out import HeldOut
+from rlreason.stages.interrupts import Interrupts
+from rlreason.stages.job import Job
+from rlreason.workers.fleet import LearnerFleet
+from tests.conftest import Command, read_lines, wait_for
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+LEARNER = {"workers": 2, "cpus": 0.5, "threads": 1, "lr": 3e-3, "lr_schedule": "wsd", "pack_tokens": 128}
+ARCHITECTURE = {
+    "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 1, "num_key_value_heads": 1, "max_position_embeddings": 128,
+}  # fmt: skip
+STEPS = 24
+PROMPTS = ["3+4=", "1"]
+
+
+def pretrain_config(folder: Path) -> Path:
+    long = [{"text": row["text"] + "=" * 300} for row in chains.texts(num=60, seed=4)]
+    (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    config = {
+        "stage": "pretrain",
+        "tokenizer": "rlreason.data.chains:tokenizer",
+        "architecture": ARCHITECTURE,
+        "data": {
+            "chains": {"generate": "rlreason.data.chains:texts", "args": {"num": 500, "seed": 3}, "weight": 3.0},
+            "long": {"path": str(folder / "long.jsonl")},
+        },
+        "held_out": {"share": 0.1, "documents": 20, "every": 8, "prompts": PROMPTS, "continuation_tokens": 6},
+        "steps": STEPS,
+        "tokens_per_step": 600,
+        "context_tokens": 64,
+        "learner": LEARNER,
+        "checkpoints": {"every": 5},
+    }
+    (folder / "10-pretrain.yaml").write_text(yaml.safe_dump(config))
+    return folder / "10-pretrain.yaml"
+
+
+def told(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what time is in."""
+    timed = ("time_s", "throughput/train_tokens_per_s")
+    return [{k: v for k, v in row.items() if k not in timed} for row in read_lines(run / "metrics.jsonl")]
+
+
+def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
+    start: Callable[..., Command], tmp_path: Path
+) -> None:
+    config = pretrain_config(tmp_path)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    status, out, errors = start("run", config, "--run-dir", whole).finish(300)
+    assert status == 0, errors + out
+    command = start("run", config, "--run-dir", broken)
+    wait_for(lambda: len(read_lines(broken / "metrics.jsonl")) > 12 or not command.running, 200, "twelve lines")
+    command.interrupt()
+    assert command.finish(60)[0] == 1
+    stopped_at = read_lines(broken / "metrics.jsonl")[-1]["step"]
+    assert stopped_at < STEPS, "the run was over before it was stopped; raise STEPS"
+    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
+    assert status == 0, errors
+    assert told(broken) == told(whole)
+    weights = [(run / "final" / "model.safetensors").read_bytes() for run in (whole, broken)]
+    assert weights[0] == weights[1]
+    assert read_lines(broken / "samples.jsonl") == read_lines(whole / "samples.jsonl")
+    check_pretraining(whole)
+
+
+def check_pretraining(run: Path) -> None:
+    steps = [row for row in read_lines(run / "metrics.jsonl") if "policy/loss" in row]
+    assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
+    assert steps[-1]["policy/loss"] < 0.7 * steps[0]["policy/loss"]
+    assert "policy/entropy" not in steps[0] and "mismatch/kl" not in steps[0]
+    assert steps[-1]["data/chains/tokens"] == pytest.approx(3 * steps[-1]["data/long/tokens"], abs=3 * 64)
+    assert steps[-1]["policy/lr"] == 0.0 and steps[18]["policy/lr"] == 3e-3, "constant, then down over the last fifth"
+    measured = [row for row in read_lines(run / "metrics.jsonl") if "eval/chains/bits_per_byte" in row]
+    assert [row["step"] for row in measured] == [0, 8, 16, 24]
+    for name in ("chains", "long"):
+        curve = [row[f"eval/{name}/bits_per_byte"] for row in measured]
+        # Fresh weights are nearly uniform over 64 tokens, and here nearly every token is a byte.
+        assert 3 < curve[0] < 7 and curve[-1] < 0.8 * curve[0]
+    continued = read_lines(run / "samples.jsonl")
+    assert [(row["step"], row["prompt"]) for row in continued] == [(at, p) for at in (0, 8, 16, 24) for p in PROMPTS]
+    assert all(row["split"] == "continuation" and row["num_tokens"] <= 6 for row in continued)
+    config = json.loads((run / "final" / "config.json").read_text())
+    assert (config["vocab_size"], config["bos_token_id"], config["eos_token_id"]) == (64, 1, 2)
+
+
+def test_a_checkpoint_is_continued_and_made_to_chat(
+    start: Callable[..., Command], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Continued pretraining and SFT start from its weights; too long conversations are dropped and counted; what the
+    model does not know, which is everything, is a source of its own.
+    """
+    answers = ["2", "3" * 90, "4"]
+    rows = [{"prompt": "1+1=", "completion": answer} for answer in answers]
+    (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = {"model": str(tiny_model), "steps": 3, "tokens_per_step": 64, "context_tokens": 64, "learner": LEARNER}
+    texts = {"generate": "rlreason.data.chains:texts", "args": {"num": 50, "seed": 1}}
+    questions = {"generate": "rlreason.data.chains:tasks", "args": {"num": 8, "seed": 3}}
+    asking = {
+        "knowledge": {"questions": questions, "samples": 2, "refusals": ["0"]},
+        "rewards": [{"name": "math", "path": "rlreason.rewards.math:reward"}],
+        "rollout": {"cpus": 0.5, "threads": 1, "max_context_tokens": 64, "max_response_tokens": 8},
+    }
+    for config in (
+        {"stage": "pretrain", "data": texts, **common},
+        {"stage": "sft", "data": {"mine": {"path": str(tmp_path / "sft.jsonl")}}, **common, **asking},
+    ):
+        path, run = tmp_path / f"{config['stage']}.yaml", tmp_path / str(config["stage"])
+        path.write_text(yaml.safe_dump(config))
+        status, out, errors = start("run", path, "--run-dir", run).finish(300)
+        assert status == 0, errors + out
+        steps = read_lines(run / "metrics.jsonl")
+        assert len(steps) == 3 and steps[0]["policy/loss"] > 1.0
+        assert (run / "final" / "config.json").is_file() and (run / "final" / "chat_template.jinja").is_file()
+    assert steps[-1]["data/dropped_too_long"] > 0 and steps[-1]["data/epochs"] > 3
+    assert steps[-1]["data/knowledge/tokens"] == pytest.approx(steps[-1]["data/mine/tokens"], abs=2)
+
+
+def test_bits_per_byte_of_a_uniform_model_are_those_by_hand(
+    local_ray: None, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Over two ranks and shared rows: each token costs log2(64) = 6 bits."""
+    from safetensors.torch import load_file, save_file
+
+    path = make_model()
+    weights = load_file(path / "model.safetensors")
+    weights["lm_head.weight"].zero_()
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    texts = [row["text"] for row in chains.texts(num=40, seed=3)]
+    tokenizer = chains.tokenizer()
+    held_out = HeldOut(HeldOutConfig(prompts=["1+1="], continuation_tokens=3), {"chains": texts}, tokenizer, 32)
+    job = Job(name="x", log=RunLog(tmp_path / "run", config_yaml=""), interrupts=Interrupts())
+    learners = LearnerFleet(LearnerConfig(**LEARNER), total_steps=1, seed=0, model=str(path))
+    learners.wait_ready()
+    start_s = time.monotonic()
+    figures = held_out.measure(learners, job, 0)
+    print(f"measured in {time.monotonic() - start_s:.2f} s")
+    learners.shutdown()
+    num_tokens = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    num_bytes = sum(len(text.encode()) for text in texts)
+    assert num_tokens < num_bytes, r"`\boxed{` is seven bytes"
+    assert figures == {"eval/chains/bits_per_byte": pytest.approx(num_tokens * math.log2(64) / num_bytes)}
+    (row,) = read_lines(tmp_path / "run" / "samples.jsonl")
+    assert (row["response"], row["finish_reason"]) == ("<pad>" * 3, "length"), "of equals, the first"

@@ -1,0 +1,41 @@
+"""What travels with a job that is submitted."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlreason.jobs import MAX_FILE_BYTES, _pack
+from rlreason.stages.recipe import load_steps
+
+
+def test_small_files_below_the_working_directory_travel_with_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    for folder in ("reward_fns", "recipe", "cards"):
+        (here / folder).mkdir(parents=True)
+    monkeypatch.chdir(here)
+    (here / "reward_fns/mine.py").write_text("def f(response, task): return 1.0")
+    (here / "cards/me.yaml").write_text("name: x")
+    (here / "cards/unnamed.yaml").write_text("")
+    (tmp_path / "outside.yaml").write_text("")
+    with (here / "large.jsonl").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    data = {
+        "mine": {"generate": "m:f", "args": {"card": "cards/me.yaml", "other": str(tmp_path / "outside.yaml")}},
+        "up": {"path": "../outside.yaml"},
+        "large": {"path": "large.jsonl"},
+    }
+    config = {"stage": "sft", "model": "hub/model", "steps": 1, "tokens_per_step": 1, "learner": {"lr": 1e-3}}
+    (here / "recipe/10-sft.yaml").write_text(yaml.safe_dump(config | {"data": data}))
+    packed = tmp_path / "packed"
+    assert _pack(Path("recipe"), load_steps(Path("recipe"), ["10-sft.steps=7"]), packed) == "configs/recipe"
+    found = {str(path.relative_to(packed)) for path in packed.rglob("*") if path.is_file()}
+    assert {name for name in found if not name.startswith("rlreason/")} == {
+        "reward_fns/mine.py",
+        "cards/me.yaml",
+        "configs/recipe/10-sft.yaml",
+    }
+    assert "rlreason/cli.py" in found
+    assert yaml.safe_load((packed / "configs/recipe/10-sft.yaml").read_text())["steps"] == 7
