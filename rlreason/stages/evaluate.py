@@ -125,13 +125,17 @@ def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> Non
 
 
 def at_k(groups: list[Group], k: int) -> dict[str, float]:
+    """Means over the groups. There is no majority where tasks have no answer to agree on."""
     totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
+    if any(group.task.answer is None for group in groups):
+        del totals[f"maj@{k}"]
     for group in groups:
         correct_K = [is_right(scores) for scores in group.scores]
         answer_K = [final_answer(sample.response) for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
         totals[f"pass@{k}"] += pass_at_k(correct_K)
-        totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
+        if f"maj@{k}" in totals:
+            totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
     return {key: total / len(groups) for key, total in totals.items()}
 
 

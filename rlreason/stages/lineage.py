@@ -2,7 +2,8 @@
 
 `stage:NAME` anywhere in a configuration stands for the artifact of an earlier stage. A stage's fingerprint covers its
 configuration, its parents' artifacts, the local files that it names (of folders and patterns: names, sizes and times)
-and the package's version: while it is the same, the stage need not run again. Does not cover: what a hub name stands for, and code in packages that a path names.
+and the package's version: while it is the same, the stage need not run again. Does not cover: what a hub name stands
+for, and code in packages that a path names.
 """
 
 import glob
