@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # Nothing is downloaded; a mistaken name fails at once.
+
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = "RLREASON_TEST_ID"
 """Every process of a run inherits it; Ray's and vLLM's own process titles leave the environment readable."""
