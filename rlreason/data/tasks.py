@@ -29,8 +29,12 @@ def load_rows(config: DataConfig) -> list[dict[str, Any]]:
 
 
 def open_texts(config: DataConfig, column: str) -> Iterator[str]:
-    """One column, read as it is asked for. Raises UserError where there is no such column or it holds no text."""
-    rows: Any = open_rows(config)
+    """One column of `open_rows`, read as it is asked for. Raises UserError as `texts_of` does."""
+    return texts_of(open_rows(config), column, config)
+
+
+def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
+    """One column. Raises UserError where there is no such column or it holds no text."""
     require_column(rows, column, config)
     if isinstance(rows, list):
         values = (row.get(column) for row in rows)

@@ -4,7 +4,7 @@ An answer is judged by the first of the stage's rewards that applies to its task
 that breaks gives no mark; too many of them stop the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
@@ -131,7 +131,9 @@ def at_k(groups: list[Group], k: int) -> dict[str, float]:
         del totals[f"maj@{k}"]
     for group in groups:
         correct_K = [is_right(scores) for scores in group.scores]
-        answer_K = [final_answer(sample.response) for sample in group.samples]
+        answer_K: list[Hashable] = [final_answer(sample.response) for sample in group.samples]
+        if answer_K == [None] * k:  # Plain words: whole responses vote.
+            answer_K = [sample.response.strip() for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         if f"maj@{k}" in totals:

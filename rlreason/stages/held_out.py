@@ -7,6 +7,7 @@ a resumed or longer run keeps it apart. Bits per byte compare models with differ
 import hashlib
 import heapq
 import math
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,18 +18,22 @@ from rlreason.types import TrainSequence, UserError
 from rlreason.workers.fleet import LearnerFleet
 
 
-def split(texts: Iterable[str], share: float) -> tuple[list[str], list[str]]:
-    """The texts to train on, in their order, and those held out, in the order of their hashes: any first part of them
-    is a fair sample. Copies are held out once.
+def split(texts: Iterable[str], share: float, limit: int) -> tuple["array[int]", list[str]]:
+    """The places of the texts to train on, and at most `limit` of those held out, in the order of their hashes: any
+    first part of them is a fair sample. Copies are held out once.
     """
-    trained, held_out = [], {}
-    for text in texts:
-        place = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
-        if place < share:
-            held_out[place] = text
-        else:
-            trained.append(text)
-    return trained, [held_out[place] for place in heapq.nsmallest(len(held_out), held_out)]
+    trained, held_out = array("Q"), dict[int, str]()
+    smallest: list[int] = []  # negative hashes of what is in `held_out`, the largest hash first
+    for place, text in enumerate(texts):
+        digest = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
+        if digest >= share * 2**64:
+            trained.append(place)
+        elif digest not in held_out:
+            held_out[digest] = text
+            heapq.heappush(smallest, -digest)
+            if len(smallest) > limit:
+                del held_out[-heapq.heappop(smallest)]
+    return trained, [held_out[digest] for digest in sorted(held_out)]
 
 
 def encode_held_out(tokenizer: Any, text: str, context_tokens: int) -> tuple[list[TrainSequence], int]:
@@ -68,7 +73,7 @@ class HeldOut:
         self._config, self._tokenizer = config, tokenizer
         self._sources: dict[str, tuple[list[TrainSequence], int]] = {}
         for name, texts in documents.items():
-            encoded = [encode_held_out(tokenizer, text, context_tokens) for text in texts[: config.documents]]
+            encoded = [encode_held_out(tokenizer, text, context_tokens) for text in texts]
             num_bytes = sum(count for _, count in encoded)
             if num_bytes:
                 self._sources[name] = ([sequence for found, _ in encoded for sequence in found], num_bytes)

@@ -1,11 +1,12 @@
 """Pretraining and SFT: next-token prediction on a mixture of sources, on the learner that RL uses as well.
 
 They differ in where the model comes from and in which tokens count. Rows are checked at the start and encoded as they
-are drawn. Does not: read corpora that do not fit the driver's memory.
+are drawn. Documents are read from disk; the driver holds a number for each, and all conversations.
 """
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rlreason.config.schema import PretrainConfig, SFTConfig
 from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos
 from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
-from rlreason.data.tasks import load_rows, origin, require_column
+from rlreason.data.tasks import load_rows, open_rows, origin, texts_of
 from rlreason.paths import find_function
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import evaluate_model
@@ -176,22 +177,31 @@ def require_positions(model: str | None, architecture: dict[str, Any] | None, co
         )
 
 
+class Texts(Sequence[str]):
+    """The documents at `places` of a data set, read from disk as they are drawn."""
+
+    def __init__(self, rows: Any, places: Sequence[int]) -> None:
+        self._rows = rows if isinstance(rows, list) else rows.select_columns(["text"])
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[self._places[index]]["text"]
+
+
 def pretrain_sources(config: PretrainConfig, tokenizer: Any) -> tuple[dict[str, Source], HeldOut | None]:
     """The documents to train on, by source, and those held out. Raises UserError for rows that are no text."""
+    share, limit = (config.held_out.share, config.held_out.documents) if config.held_out else (0.0, 0)
     sources, held_out = {}, {}
     for name, data in config.data.items():
-        rows = load_rows(data)
-        require_column(rows, "text", data)
-        texts = [row["text"] for row in rows]
-        bad = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
-        if bad is not None:
-            raise UserError(f"data `{origin(data)}`, row {bad}: `text` is not text")
-        if config.held_out is not None:
-            texts, held_out[name] = split(texts, config.held_out.share)
-            if not texts:
-                raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
+        rows = open_rows(data)
+        trained, held_out[name] = split(texts_of(rows, "text", data), share, limit)
+        if not trained:
+            raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
         sources[name] = Source(
-            rows=texts,
+            rows=Texts(rows, trained),
             weight=data.weight,
             encode=lambda rows: [encode_text(tokenizer, text, config.context_tokens) for text in rows],
         )

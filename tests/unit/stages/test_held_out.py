@@ -29,23 +29,31 @@ def without_bos() -> Any:
 
 
 def test_a_document_is_trained_on_or_held_out_never_both_whatever_stands_beside_it() -> None:
-    trained, held_out = split(TEXTS, 0.1)
+    places, held_out = split(TEXTS, 0.1, 10**6)
+    trained = [TEXTS[place] for place in places]
     assert set(trained) | set(held_out) == set(TEXTS) and not set(trained) & set(held_out)
     assert trained == [text for text in TEXTS if text not in set(held_out)], "their order is kept"
     assert 0.07 < len(held_out) / len(TEXTS) < 0.13
-    other_trained, other_held_out = split(TEXTS[::-1][:1000], 0.1)
-    assert set(other_trained) <= set(trained) and set(other_held_out) <= set(held_out)
+    others = TEXTS[::-1][:1000]
+    other_places, other_held_out = split(others, 0.1, 10**6)
+    assert {others[place] for place in other_places} <= set(trained) and set(other_held_out) <= set(held_out)
 
 
 def test_copies_of_a_held_out_document_are_held_out_once() -> None:
-    _, held_out = split(TEXTS, 0.1)
-    assert split(TEXTS + held_out, 0.1) == split(TEXTS, 0.1)
+    _, held_out = split(TEXTS, 0.1, 10**6)
+    assert split(TEXTS + held_out, 0.1, 10**6) == split(TEXTS, 0.1, 10**6)
 
 
 def test_a_larger_share_holds_out_more_of_the_same_and_order_does_not_matter() -> None:
-    small, large = split(TEXTS, 0.05)[1], split(TEXTS, 0.2)[1]
+    small, large = split(TEXTS, 0.05, 10**6)[1], split(TEXTS, 0.2, 10**6)[1]
     assert large[: len(small)] == small
-    assert split(TEXTS[::-1], 0.2)[1] == large
+    assert split(TEXTS[::-1], 0.2, 10**6)[1] == large
+
+
+def test_a_limit_keeps_the_first_of_those_held_out_and_trains_on_none_of_the_others() -> None:
+    places, all_of_them = split(TEXTS, 0.2, 10**6)
+    assert split(TEXTS, 0.2, 7) == (places, all_of_them[:7])
+    assert split(TEXTS, 0.0, 0)[1] == [] and list(split(TEXTS, 0.0, 0)[0]) == list(range(len(TEXTS)))
 
 
 @settings(deadline=None, max_examples=100)

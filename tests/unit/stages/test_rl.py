@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -315,6 +316,14 @@ def test_figures_at_k_by_hand() -> None:
         answers(1, [r"\boxed{3}", r"\boxed{3}", r"\boxed{7}", ""]),
     ]
     assert at_k(groups, 4) == {"avg@4": 0.375, "pass@4": 1.0, "maj@4": 0.5}
+    words = Group(
+        task=Task(id="2", prompt="p", answer="Red."),
+        samples=tuple(sample("2", i, response=text) for i, text in enumerate(["Blue.", "Red.", "Red. "])),
+        scores=tuple({"right": Score(value=value, status="ok")} for value in (0.0, 1.0, 1.0)),
+    )
+    assert at_k([words], 3) == {"avg@3": pytest.approx(2 / 3), "pass@3": 1.0, "maj@3": 1.0}
+    no_gold = replace(words, task=replace(words.task, answer=None))
+    assert at_k([no_gold], 3).keys() == {"avg@3", "pass@3"}, "nothing to agree on"
 
 
 def test_only_full_marks_of_a_check_that_worked_are_right() -> None:
