@@ -60,6 +60,7 @@ def evaluate(
     path: ConfigPath,
     overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Begin again in --run-dir.")] = False,
 ) -> None:
     """Run a configuration of `stage: evaluate`."""
     from rlreason.stages.recipe import load_steps, run_path
@@ -67,7 +68,7 @@ def evaluate(
 
     if any(step.config.stage != "evaluate" for step in load_steps(path, overrides or [])):
         raise UserError(f"{path}: `rlreason eval` wants `stage: evaluate`; use `rlreason run` for others")
-    run_path(path, overrides or [], run_dir)
+    run_path(path, overrides or [], run_dir, resume=resume)
 
 
 @app.command(name="check-reward")
@@ -145,7 +146,8 @@ def main() -> None:
 
 
 def _fail(line: str, status: int) -> int:
-    print(" ".join(line.split()), file=sys.stderr)
+    # Errors quote data: control characters and those that turn the direction of text stay out of the terminal.
+    print("".join(c if c.isprintable() else "?" for c in " ".join(line.split())), file=sys.stderr)
     return status
 
 

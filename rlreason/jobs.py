@@ -38,7 +38,10 @@ def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | N
     with tempfile.TemporaryDirectory() as packed:
         shown = _pack(path, steps, Path(packed))
         words = ["python", "-m", "rlreason", "run", shown, "--run-dir", str(where)]
-        job = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": packed})
+        try:
+            job = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": packed})
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"submit: {address} did not take the job: {_first_line(error)}") from None
     say(f"submitted {job}; run directory {where}; follow with: ray job logs --address {address} --follow {job}")
     return _follow(client, job) if follow else 0
 
@@ -51,10 +54,11 @@ def _client(address: str) -> "JobSubmissionClient":
         token = _token()
         client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else None)
     except AuthenticationError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"submit: {address}: {reason}; give the cluster's token in RAY_AUTH_TOKEN") from None
+        raise UserError(
+            f"submit: {address}: {_first_line(error)}; give the cluster's token in RAY_AUTH_TOKEN"
+        ) from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"submit: no Ray job server answers at {address}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"submit: no Ray job server answers at {address}: {_first_line(error)}") from None
     logging.disable(logging.INFO)  # Ray tells of packages and sockets.
     return client
 
@@ -90,6 +94,7 @@ def _pack(path: Path, steps: list[Step], target: Path) -> str:
 
 
 def _follow(client: "JobSubmissionClient", job: str) -> int:
+    import aiohttp
     from ray.job_submission import JobStatus
 
     async def tail() -> None:
@@ -99,9 +104,14 @@ def _follow(client: "JobSubmissionClient", job: str) -> int:
     try:
         asyncio.run(tail())
         status = client.get_job_status(job)
-    except (ConnectionError, RuntimeError) as error:
-        raise RunError(f"job {job}: the job server went away: {str(error).splitlines()[0]}") from None
+    except (OSError, RuntimeError, aiohttp.ClientError) as error:
+        raise RunError(f"job {job}: the job server went away: {_first_line(error)}") from None
     if status == JobStatus.SUCCEEDED:
         return 0
     message = (client.get_job_info(job).message or "").strip()
     raise RunError(f"job {job} ended as {status.value}: {message.splitlines()[-1] if message else 'no message'}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

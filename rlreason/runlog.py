@@ -35,9 +35,12 @@ class RunLog:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path)
+            self._lock = lock_folder(path)
         except OSError as error:
             raise UserError(f"run directory {path}: {error.strerror}; choose another with --run-dir") from None
+        if (path / "summary.json").exists():
+            self._lock.close()
+            raise UserError(f"run directory {path} is that of a recipe; choose another with --run-dir")
         if (path / "config.yaml").exists() and not resume:
             self._lock.close()
             raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
@@ -94,7 +97,7 @@ class RunLog:
     def manifest(self, **fields: Any) -> None:
         """Writes manifest.json: what the artifact is, its parents and the packages that made it."""
         body = {"packages": package_versions(), **fields}
-        _write_whole(self.path / "manifest.json", json.dumps(body, indent=2, ensure_ascii=False))
+        write_whole(self.path / "manifest.json", json.dumps(body, indent=2, ensure_ascii=False))
 
     def close(self) -> None:
         for file in self._files.values():
@@ -129,7 +132,8 @@ def _open_to_append(path: Path) -> TextIO:
     return file_to_append
 
 
-def _lock(path: Path) -> TextIO:
+def lock_folder(path: Path) -> TextIO:
+    """Held until the file is closed or the process ends. UserError where another process holds it."""
     lock = (path / ".lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,7 +187,9 @@ def tree_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """The file has all of the text, or stays as it was."""
+    """The file appears with all of the text or stays as it was."""
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(text + "\n", encoding="utf-8")
     aside.replace(path)

@@ -55,7 +55,9 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
     try:
         return AutoConfig.for_model(keys.pop("model_type"), **keys)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"architecture: {str(error).strip().splitlines()[0]}") from None
+        # Of an unknown model_type the library lists all that it knows, a screenful.
+        reason = str(error).strip().splitlines()[0].partition(" Should contain")[0]
+        raise UserError(f"architecture: {reason}") from None
 
 
 def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:

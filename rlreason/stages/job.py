@@ -112,7 +112,7 @@ def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: An
         "parents": {name: {"path": str(path), "hash": artifact_hash(path)} for name, path in job.parents.items()},
         "inputs": dict(job.inputs),
     }
-    job.log.manifest(kind=kind, name=job.name, **origin, **hashes, **figures, config=config)
+    job.log.manifest(status="done", kind=kind, name=job.name, **origin, **hashes, **figures, config=config)
 
 
 def require_model(model: str) -> None:

@@ -1,25 +1,30 @@
 """Where an artifact comes from: the stages of a recipe that a configuration names, and what decides its result.
 
 `stage:NAME` anywhere in a configuration stands for the artifact of an earlier stage. A stage's fingerprint covers its
-configuration, its parents' artifacts, the local files that it names (of folders and patterns: names, sizes and times)
-and the package's version: while it is the same, the stage need not run again. Does not cover: what a hub name stands
-for, and code in packages that a path names.
+configuration, its parents' artifacts, and the local files that it names (of folders and patterns: names, sizes and
+times): while it is the same, the stage need not run again. Does not cover: where and how fast things run, what a hub
+name stands for, and code, of the package or of modules that a path names.
 """
 
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import rlreason
 from rlreason.config.schema import STAGES, AnyStage
 from rlreason.runlog import tree_hash
 from rlreason.types import UserError
 
 PREFIX = "stage:"
 MODELS = {"pretrain", "sft", "rl"}
+WITHOUT_EFFECT = {"loggers", "checkpoints", "reward_workers", "cpus", "threads"}
+"""Keys, at any depth, that change no result."""
+_BEGINNINGS = ("model", "tokenizer", "architecture", "data", "tasks", "sources", "knowledge", "seed")
+BEGUN_WITH = ("parents", "files", *(f"config.{key}" for key in _BEGINNINGS))
+"""What a stage that is not done cannot go on without; steps, for one, may change."""
 
 
 def references(config: AnyStage) -> dict[str, str]:
@@ -61,14 +66,19 @@ def parents(config: AnyStage, recipe_dir: Path | None) -> dict[str, Path]:
 
 
 def fingerprint(config: AnyStage, parents: Mapping[str, Path]) -> dict[str, Any]:
-    """What decides the stage's result, by part. `parents`: NAME -> artifact. JSON values."""
+    """What decides the stage's result, as JSON values. `parents`: NAME -> artifact."""
     values = _values(config)
     return {
-        "config": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest(),
+        "config": _without(values, WITHOUT_EFFECT),
         "parents": {name: artifact_hash(path) for name, path in sorted(parents.items())},
         "files": dict(sorted(_file_hashes(values))),
-        "version": rlreason.__version__,
     }
+
+
+def changes(old: Any, new: Any) -> list[str]:
+    """Dotted names of the parts in which two fingerprints differ."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return sorted(key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...))
 
 
 def artifact_hash(path: Path) -> str:
@@ -110,12 +120,23 @@ def _values(config: AnyStage) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(values, str):
-        yield key, values
+def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of whatever is no mapping and no list, and of empty ones."""
     children = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    if not children:
+        yield key, values
     for name, child in children:
-        yield from _texts(child, f"{key}.{name}" if key else str(name))
+        yield from _leaves(child, f"{key}.{name}" if key else str(name))
+
+
+def _texts(values: Any) -> Iterator[tuple[str, str]]:
+    return ((key, value) for key, value in _leaves(values) if isinstance(value, str))
+
+
+def _without(values: Any, keys: set[str]) -> Any:
+    if isinstance(values, dict):
+        return {key: _without(child, keys) for key, child in values.items() if key not in keys}
+    return [_without(child, keys) for child in values] if isinstance(values, list) else values
 
 
 def _replaced(values: Any, recipe_dir: Path) -> Any:
@@ -130,11 +151,12 @@ def _replaced(values: Any, recipe_dir: Path) -> Any:
 
 def _file_hashes(values: Any) -> Iterator[tuple[str, str]]:
     for name in _local_files(values):
-        with Path(name).open("rb") as file:
+        with Path(name).expanduser().open("rb") as file:
             yield name, hashlib.file_digest(file, "sha256").hexdigest()
     for key, name in _texts(values):
-        if key.endswith(".path") and not Path(name).is_file():
-            found = sorted({*glob.glob(name, recursive=True), *glob.glob(f"{name}/**", recursive=True)})
+        root = os.path.expanduser(name)
+        if key.endswith(".path") and not Path(root).is_file():
+            found = sorted({*glob.glob(root, recursive=True), *glob.glob(f"{root}/**", recursive=True)})
             # Too much to read: a corpus may be terabytes. Another size or time of change is another file.
             stats = [(path, Path(path).stat()) for path in found if Path(path).is_file()]
             listing = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
@@ -143,7 +165,9 @@ def _file_hashes(values: Any) -> Iterator[tuple[str, str]]:
 
 
 def _local_files(values: Any) -> Iterator[str]:
+    """A file has a dot or a slash in its name, lest a file called `train` is taken for every split."""
     for _, text in _texts(values):
         for name in (text, text.rpartition(":")[0]):
-            if name and len(name) < 1000 and "\n" not in name and "\0" not in name and Path(name).is_file():
+            is_name = ("." in name or "/" in name) and len(name) < 1000 and "\n" not in name and "\0" not in name
+            if is_name and Path(name).expanduser().is_file():
                 yield name

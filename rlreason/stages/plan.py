@@ -60,7 +60,8 @@ def _stage_plan(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
             f"lr {config.learner.lr:g}"
         )
-    if isinstance(config, RLConfig) or config.eval is not None:
+    asks = isinstance(config, SFTConfig) and config.knowledge is not None
+    if isinstance(config, RLConfig) or config.eval is not None or asks:
         dtype = config.dtype if isinstance(config, EvaluateConfig) else config.learner.dtype
         lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config, dtype)))
         lines.append(_workers("reward", config.reward_workers, None))
@@ -114,20 +115,20 @@ def _num_parameters(
     """Counted on the meta device, without memory; None for a model that is not on this machine."""
     named = references(config)
     if "model" in named:
-        return sizes[named["model"]]
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if isinstance(config, PretrainConfig) and config.architecture is not None:
-        keys = dict(config.architecture)
-        vocabulary = vocabularies.get(named.get("tokenizer", ""))
-        if "vocab_size" not in keys and vocabulary is None:
-            return None
-        keys.setdefault("vocab_size", -(-(vocabulary or 0) // 64) * 64)
-        described = AutoConfig.for_model(keys.pop("model_type"), **keys)
-    elif config.model is not None and Path(config.model).is_dir():
-        described = AutoConfig.from_pretrained(config.model)
-    else:
+        return sizes.get(named["model"])
+    if config.model is not None and not Path(config.model).is_dir():
         return None
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from rlreason.engines.learner_setup import describe
+
+    architecture = None
+    if isinstance(config, PretrainConfig) and config.architecture is not None:
+        vocabulary = vocabularies.get(named.get("tokenizer", ""))
+        if "vocab_size" not in config.architecture and vocabulary is None:
+            return None
+        architecture = {"vocab_size": -(-(vocabulary or 0) // 64) * 64, **config.architecture}
+    described = describe(config.model, architecture)
     with torch.device("meta"):
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(described).parameters())

@@ -13,11 +13,20 @@ from rlreason.config.load import dump, load_stage, recipe_files
 from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.page import write_report
-from rlreason.runlog import RunLog
+from rlreason.runlog import RunLog, lock_folder, write_whole
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
-from rlreason.stages.lineage import check_parents, check_references, fingerprint, parents, resolve
+from rlreason.stages.lineage import (
+    BEGUN_WITH,
+    changes,
+    check_parents,
+    check_references,
+    fingerprint,
+    parents,
+    read_manifest,
+    resolve,
+)
 from rlreason.types import RunError, UserError
 
 
@@ -71,6 +80,8 @@ def run_path(
     """
     steps = load_steps(path, overrides)
     again = _again(steps, path, start, only)
+    if resume and again:
+        raise UserError("--resume goes on with what is not done, --from and --only begin again: give one of them")
     if (resume or again) and run_dir is None:
         raise UserError(f"{'--resume' if resume else '--from and --only'}: say which run with --run-dir")
     where = default_run_dir(path) if run_dir is None else run_dir.resolve()
@@ -81,7 +92,7 @@ def run_path(
             if path.is_dir():
                 recipe = _Recipe(steps, where, interrupts)
                 recipe.prepare(resume=resume, again=again, only=only)
-                with cluster():
+                with recipe.lock, cluster():
                     recipe.run(again)
                 return
             step = steps[0]
@@ -91,7 +102,8 @@ def run_path(
             with cluster():
                 _run_stage(step, config, log, parents(step.config, None), interrupts)
     except KeyboardInterrupt:
-        raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume") from None
+        instead = " in place of --from or --only" if again else ""
+        raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume{instead}") from None
 
 
 def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -> set[str]:
@@ -119,49 +131,59 @@ class _Recipe:
     def prepare(self, *, resume: bool, again: set[str], only: str | None) -> None:
         """Raises UserError where the run directory is not fit for what is asked. Starts nothing."""
         where, names = self.where, [step.name for step in self.steps]
-        if where.exists() and any(where.iterdir()) and not resume and not again:
-            raise UserError(
-                f"run directory {where} holds a run already; add --resume, or choose another with --run-dir"
-            )
-        where.mkdir(parents=True, exist_ok=True)
+        try:
+            if (where / "config.yaml").exists():
+                raise UserError(f"run directory {where} is that of a single stage; choose another with --run-dir")
+            if where.exists() and any(where.iterdir()) and not resume and not again:
+                raise UserError(
+                    f"run directory {where} holds a run already; add --resume, or choose another with --run-dir"
+                )
+            self.summaries = _read_summaries(where / "summary.json")
+            if again:
+                self._require_done(names[: min(names.index(name) for name in again)], only)
+            where.mkdir(parents=True, exist_ok=True)
+            self.lock = lock_folder(where)
+        except OSError as error:
+            raise UserError(f"run directory {where}: {error.strerror}; choose another with --run-dir") from None
         say(f"recipe of {len(names)} stages: {', '.join(names)}; run directory {where}")
-        path = where / "summary.json"
-        if path.exists():
-            self.summaries = {stage["name"]: stage for stage in json.loads(path.read_text())["stages"]}
-        if again:
-            first = min(names.index(name) for name in again)
-            missing = [name for name in names[:first] if not self._is_done(name)]
-            if missing:
-                option = f"--only {only}" if only else f"--from {names[first]}"
-                raise UserError(f"{option}: {missing[0]} is not done in {where}; run it first, or start with --resume")
+
+    def _require_done(self, names: list[str], only: str | None) -> None:
+        missing = [name for name in names if not self._is_done(name)]
+        if missing:
+            option = f"--only {only}" if only else "--from"
+            raise UserError(f"{option}: {missing[0]} is not done in {self.where}; run it first, or start with --resume")
 
     def run(self, again: set[str]) -> None:
         try:
             for step in self.steps:
-                if not again or step.name in again:
-                    self._run_if_needed(step, is_forced=step.name in again)
+                if step.name in again:
+                    self._put_aside(step.name, "as asked")
+                    self._run(step)
+                elif not again:
+                    self._run_if_needed(step)
         finally:
             write_report(self.where)
-        stale = [step.name for step in self.steps if self._is_done(step.name) and not self._is_same(step)]
+        stale = [step.name for step in self.steps if self._is_done(step.name) and self._changes(step)]
         if stale:
             say(f"made from older inputs: {', '.join(stale)}; --resume makes them again")
         say(_table([self.summaries[step.name] for step in self.steps if step.name in self.summaries]))
         say(f"report: {self.where / 'report.html'}")
 
-    def _run_if_needed(self, step: Step, *, is_forced: bool) -> None:
-        is_same = self._is_same(step)
-        if self._is_done(step.name) and is_same and not is_forced:
+    def _run_if_needed(self, step: Step) -> None:
+        found = self._changes(step)
+        if found:
+            self._put_aside(step.name, f"changed: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
+        elif self._is_done(step.name):
             say(f"{step.name}: done before, and nothing that it depends on has changed")
             return
-        if is_forced or not is_same:
-            self._put_aside(step.name)
         self._run(step)
 
     def _run(self, step: Step) -> None:
-        before = self.summaries.get(step.name, {})
+        took_s = self.summaries.get(step.name, {}).get("duration_s", 0.0)
         summary: dict[str, Any] = {"name": step.name, "stage": step.config.stage, "dir": step.name}
-        summary |= {"status": "failed", "eval": {}}
+        summary |= {"status": "failed", "duration_s": took_s, "eval": {}}
         self.summaries[step.name] = summary
+        self._write_summary()
         start_s = time.time()
         try:
             log = _open(step, self.where / step.name, resume=True)
@@ -171,42 +193,56 @@ class _Recipe:
             summary |= {"status": "done", "eval": shown}
         finally:
             # A stage that was resumed took its earlier time as well.
-            summary["duration_s"] = round(before.get("duration_s", 0.0) + time.time() - start_s, 1)
+            summary["duration_s"] = round(took_s + time.time() - start_s, 1)
             self._write_summary()
 
     def _is_done(self, name: str) -> bool:
-        return self.summaries.get(name, {}).get("status") == "done"
+        manifest = _read_manifest(self.where / name)
+        return self.summaries.get(name, {}).get("status") == "done" and manifest.get("status") == "done"
 
-    def _is_same(self, step: Step) -> bool:
-        """Whether the stage's folder, if there is one, was begun with what it would be begun with now.
+    def _changes(self, step: Step) -> list[str]:
+        """In what the stage was begun with otherwise than it would be now; [] where there is no stage yet.
 
-        A stage that is not done may go on with another configuration, such as more steps, but not from other parents.
+        A stage that is not done may go on with another configuration, such as more steps, but not on other data.
         """
-        path = self.where / step.name / "manifest.json"
-        if not path.exists():
-            return True
-        old = json.loads(path.read_text(encoding="utf-8")).get("inputs")
-        new = fingerprint(step.config, parents(step.config, self.where))
-        if old is None or self._is_done(step.name):
-            return bool(old == new)
-        return bool(old["parents"] == new["parents"])
+        manifest = _read_manifest(self.where / step.name)
+        if not manifest:
+            return []
+        now = fingerprint(step.config, parents(step.config, self.where))
+        found = changes(manifest.get("inputs", {}), now)
+        return found if self._is_done(step.name) else [key for key in found if key.startswith(BEGUN_WITH)]
 
-    def _put_aside(self, name: str) -> None:
+    def _put_aside(self, name: str, reason: str) -> None:
         """Nothing is lost: the folder moves to RUN_DIR/old."""
+        self.summaries.pop(name, None)
+        self._write_summary()
         folder = self.where / name
         if not folder.exists():
             return
-        number = len(list(self.where.glob(f"old/{name}-*"))) + 1
-        target = self.where / "old" / f"{name}-{number}"
-        target.parent.mkdir(exist_ok=True)
+        old = self.where / "old"
+        numbers = [int(path.name.rpartition("-")[2]) for path in old.glob(f"{name}-*")]
+        target = old / f"{name}-{max(numbers, default=0) + 1}"
+        old.mkdir(exist_ok=True)
         folder.rename(target)
-        self.summaries.pop(name, None)
-        say(f"{name}: made again; what was there is now {target}")
+        say(f"{name}: made again ({reason}); what was there is now {target}")
 
     def _write_summary(self) -> None:
         stages = [self.summaries[step.name] for step in self.steps if step.name in self.summaries]
         body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
-        (self.where / "summary.json").write_text(json.dumps(body, indent=2))
+        write_whole(self.where / "summary.json", json.dumps(body, indent=2))
+
+
+def _read_summaries(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return {stage["name"]: stage for stage in json.loads(path.read_text(encoding="utf-8"))["stages"]}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is no summary of a recipe; remove it, and all stages are made again") from None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    return read_manifest(folder / "final")
 
 
 def _open(step: Step, path: Path, resume: bool) -> RunLog:
@@ -224,8 +260,8 @@ def _run_stage(
         check_parents(made_of)
         inputs = fingerprint(step.config, made_of)
         if not log.final.is_dir():
-            # Told at the start already, so that a resumed recipe knows what a stage that is not done was made of.
-            log.manifest(kind=config.stage, name=step.name, inputs=inputs)
+            # Told at the start already, so that a resumed recipe knows what a stage that is not done was begun with.
+            log.manifest(status="running", kind=config.stage, name=step.name, inputs=inputs)
         job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs)
         figures = _stage(config.stage)(config, job)
         outcome = "done"

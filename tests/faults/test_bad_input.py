@@ -34,7 +34,7 @@ def told(path: Path, *overrides: str) -> str:
     """What the user reads."""
     run_dir = path.parent / "run"
     with pytest.raises(UserError) as caught:
-        run_path(path, list(overrides), run_dir, False)
+        run_path(path, list(overrides), run_dir)
     assert not (run_dir / "metrics.jsonl").exists()
     text = str(caught.value)
     assert "\n" not in text
@@ -124,7 +124,7 @@ def test_a_prompt_that_is_too_long_is_named(write_config: Callable[..., Path], t
     rows = [{"prompt": "1+1=", "answer": "2"}, {"prompt": "1+1+" * 9 + "=", "answer": "8"}]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = told(write_config(tasks={"path": str(data)}))
-    assert "a.jsonl:1" in text and "prompt of 38 tokens" in text and "too_long: drop" in text
+    assert "task tasks:1" in text and "prompt of 38 tokens" in text and "too_long: drop" in text
 
 
 def test_a_folder_that_is_no_model_is_told_apart(

@@ -1,6 +1,7 @@
 """What a stage is made of: references to earlier stages, and when a stage need not run again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from rlreason.config.load import load_stage
 from rlreason.config.schema import AnyStage
+from rlreason.runlog import RunLog
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.lineage import (
     artifact_hash,
+    changes,
     check_parents,
     check_references,
     fingerprint,
@@ -18,7 +21,7 @@ from rlreason.stages.lineage import (
     references,
     resolve,
 )
-from rlreason.stages.recipe import _again, _Recipe, load_steps
+from rlreason.stages.recipe import _again, _Recipe, load_steps, run_path
 from rlreason.types import UserError
 
 PRETRAIN = """
@@ -93,19 +96,30 @@ def test_a_fingerprint_changes_with_config_parents_and_local_files_and_with_noth
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.jsonl").write_text("{}")
+    (tmp_path / "train").write_text("a file that is called like a split")
     run = tmp_path / "run"
     made_of = {name: artifact(run, name, name) for name in ("10-corpus", "20-tok")}
     config = pretrain(tmp_path)
     first = fingerprint(config, made_of)
     assert first == fingerprint(pretrain(tmp_path), made_of) == json.loads(json.dumps(first))
     assert set(first["files"]) == {"mine.jsonl"}
-    changed = fingerprint(pretrain(tmp_path, PRETRAIN.replace("steps: 3", "steps: 4")), made_of)
-    assert changed["config"] != first["config"] and changed["parents"] == first["parents"]
+
+    def changed(text: str = PRETRAIN) -> list[str]:
+        return changes(first, fingerprint(pretrain(tmp_path, text), made_of))
+
+    assert changed() == []
+    assert changed(PRETRAIN.replace("steps: 3", "steps: 4")) == ["config.steps"]
+    assert changed(PRETRAIN.replace("lr: 0.001", "lr: 0.002, threads: 4")) == ["config.learner.lr"]
+    assert changed(PRETRAIN + "checkpoints: { every: 5 }\nloggers: [tensorboard]\nreward_workers: { workers: 3 }") == []
+    assert changed(PRETRAIN.replace("path: mine", "path: ~/mine")) == [
+        "config.data.mine.path", "files.mine.jsonl", "files.~/mine.jsonl",
+    ]  # fmt: skip
     (tmp_path / "mine.jsonl").write_text("{ }")
-    assert fingerprint(config, made_of)["files"] != first["files"]
+    assert changed() == ["files.mine.jsonl"]
     (made_of["20-tok"] / "a").write_text("other")
-    assert fingerprint(config, made_of)["parents"] != first["parents"]
+    assert changed() == ["files.mine.jsonl", "parents.20-tok"]
 
 
 @pytest.mark.parametrize("path", ["pages", "pages/**/*.html"])
@@ -160,54 +174,78 @@ def done(run: Path, recipe: Path, *names: str) -> None:
         if step.name in names:
             artifact(run, step.name, step.name)
             inputs = fingerprint(step.config, parents(step.config, run))
-            (run / step.name / "manifest.json").write_text(json.dumps({"inputs": inputs}))
-            stages.append(
-                {"name": step.name, "stage": step.config.stage, "status": "done", "duration_s": 1, "eval": {}}
-            )
+            (run / step.name / "manifest.json").write_text(json.dumps({"inputs": inputs, "status": "done"}))
+            stage = {"name": step.name, "stage": step.config.stage, "status": "done"}
+            stages.append({**stage, "duration_s": 1, "eval": {}})
     (run / "summary.json").write_text(json.dumps({"stages": stages}))
 
 
 def open_recipe(recipe: Path, run: Path, *overrides: str, **options: Any) -> _Recipe:
     found = _Recipe(load_steps(recipe, list(overrides)), run, Interrupts())
     found.prepare(**{"resume": True, "again": set(), "only": None, **options})
+    found.lock.close()
     return found
 
 
 def same(recipe: _Recipe) -> list[bool]:
-    return [recipe._is_done(step.name) and recipe._is_same(step) for step in recipe.steps]
+    return [recipe._is_done(step.name) and not recipe._changes(step) for step in recipe.steps]
+
+
+ALL = ("10-corpus", "20-tok", "30-pretrain")
 
 
 def test_stages_that_are_done_and_unchanged_are_known(tmp_path: Path, recipe: Path) -> None:
     run = tmp_path / "run"
-    done(run, recipe, "10-corpus", "20-tok", "30-pretrain")
+    done(run, recipe, *ALL)
     assert same(open_recipe(recipe, run)) == [True, True, True]
-    assert same(open_recipe(recipe, run, "20-tok.vocab_size=300")) == [True, False, True]
+    changed = open_recipe(recipe, run, "20-tok.vocab_size=300")
+    assert same(changed) == [True, False, True]
+    assert changed._changes(changed.steps[1]) == ["config.vocab_size"]
     (run / "20-tok/final/a").write_text("made again, and different")
     assert same(open_recipe(recipe, run)) == [True, True, False]
 
 
-def test_a_stage_that_is_not_done_goes_on_with_more_steps_but_not_from_another_parent(
-    tmp_path: Path, recipe: Path
-) -> None:
+def test_a_stage_is_done_only_if_its_folder_says_so_too(tmp_path: Path, recipe: Path) -> None:
+    """A kill leaves a summary of what was there before, or a folder that was only begun."""
     run = tmp_path / "run"
-    done(run, recipe, "10-corpus", "20-tok", "30-pretrain")
-    more = open_recipe(recipe, run, "30-pretrain.steps=9")
-    assert not more._is_same(more.steps[2])
-    more.summaries["30-pretrain"]["status"] = "failed"
-    assert more._is_same(more.steps[2])
+    done(run, recipe, *ALL)
+    shutil.rmtree(run / "20-tok")
+    manifest = run / "30-pretrain/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"running"'))
+    found = open_recipe(recipe, run)
+    assert [found._is_done(name) for name in ALL] == [True, False, False]
+    found._put_aside("10-corpus", "as asked")
+    assert not open_recipe(recipe, run)._is_done("10-corpus"), "the summary on disk knows at once"
+
+
+def test_a_stage_that_is_not_done_goes_on_with_more_steps_but_not_on_other_data(tmp_path: Path, recipe: Path) -> None:
+    run = tmp_path / "run"
+    done(run, recipe, *ALL)
+    manifest = run / "30-pretrain/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"running"'))
+
+    def changed(*overrides: str) -> list[str]:
+        found = open_recipe(recipe, run, *overrides)
+        return found._changes(found.steps[2])
+
+    assert changed("30-pretrain.steps=9") == []
+    assert changed("30-pretrain.data.mine.weight=3", "30-pretrain.steps=9") == ["config.data.mine.weight"]
+    assert changed("30-pretrain.seed=1") == ["config.seed"]
     (run / "20-tok/final/a").write_text("made again, and different")
-    assert not more._is_same(more.steps[2])
+    assert changed() == ["parents.20-tok"]
 
 
 def test_what_is_made_again_is_put_aside_and_not_lost(tmp_path: Path, recipe: Path) -> None:
     run = tmp_path / "run"
     done(run, recipe, "10-corpus", "20-tok")
     found = open_recipe(recipe, run)
-    found._put_aside("20-tok")
+    found._put_aside("20-tok", "as asked")
     assert not (run / "20-tok").exists() and (run / "old/20-tok-1/final/a").read_text() == "20-tok"
-    artifact(run, "20-tok", "second")
-    found._put_aside("20-tok")
-    assert (run / "old/20-tok-2/final/a").read_text() == "second"
+    for number in (2, 3):
+        artifact(run, "20-tok", str(number))
+        found._put_aside("20-tok", "as asked")
+        assert (run / f"old/20-tok-{number}/final/a").read_text() == str(number)
+        shutil.rmtree(run / "old/20-tok-1", ignore_errors=True)
 
 
 def test_from_and_only_say_what_is_wrong(tmp_path: Path, recipe: Path) -> None:
@@ -222,8 +260,38 @@ def test_from_and_only_say_what_is_wrong(tmp_path: Path, recipe: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             _again(steps, *arguments)
+    with pytest.raises(UserError, match="--resume goes on with what is not done, --from and --only begin again"):
+        run_path(recipe, [], run, resume=True, start="20-tok")
+    with pytest.raises(UserError, match="say which run with --run-dir"):
+        run_path(recipe, [], None, only="20-tok")
     done(run, recipe, "10-corpus")
-    with pytest.raises(UserError, match="--from 30-pretrain: 20-tok is not done in .*; run it first"):
+    with pytest.raises(UserError, match="20-tok is not done in .*; run it first"):
         open_recipe(recipe, run, resume=False, again={"30-pretrain"})
     with pytest.raises(UserError, match="holds a run already; add --resume"):
         open_recipe(recipe, run, resume=False)
+
+
+def test_a_run_directory_that_is_not_fit_is_one_line(tmp_path: Path, recipe: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="10-corpus is not done"):
+        open_recipe(recipe, run, resume=False, again={"20-tok"})
+    assert not run.exists(), "a mistyped --run-dir leaves nothing behind"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: Not a directory; choose another"):
+        open_recipe(recipe, tmp_path / "file")
+    run.mkdir()
+    (run / "summary.json").write_text('{"stages": [')
+    with pytest.raises(UserError, match="is no summary of a recipe; remove it"):
+        open_recipe(recipe, run)
+    (run / "summary.json").unlink()
+    first = _Recipe(load_steps(recipe, []), run, Interrupts())
+    first.prepare(resume=True, again=set(), only=None)
+    with pytest.raises(UserError, match=r"is in use by process \d+"):
+        open_recipe(recipe, run)
+    first.lock.close()
+    (run / "summary.json").write_text('{"stages": []}')
+    with pytest.raises(UserError, match="is that of a recipe"):
+        RunLog(run, config_yaml="", resume=True)
+    (run / "config.yaml").write_text("")
+    with pytest.raises(UserError, match="is that of a single stage"):
+        open_recipe(recipe, run)
