@@ -3,27 +3,33 @@
 Every rule is a section: its thresholds are the published ones, `null` switches it off.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rlreason.config.base import BaseStageConfig, Count, Fraction, Strict
 from rlreason.config.data import DataConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
+DOMAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 class CorpusSource(Strict):
-    """Files with web pages or documents: `path`, or a function that writes them."""
+    """Files with web pages or documents: `path`, or a function that writes them.
+
+    A file is cleaned by one task, whatever its size: to use every core, give at least as many files as there are cores.
+    """
 
     path: str | None = None
-    """A file, a folder (searched whole) or a pattern such as `pages/**/*.warc.gz`."""
+    """A file, a folder (searched whole, also where links lead) or a pattern such as `pages/**/*.warc.gz`."""
     generate: str | None = None
     """A function `f(folder: pathlib.Path, **args) -> list[pathlib.Path]` that writes files into `folder`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of `generate`."""
     format: Literal["auto", "warc", "html", "jsonl", "parquet", "text"] = "auto"
-    """auto: by the file's name (.warc .wet .html .htm .jsonl .parquet .txt .md, each also with .gz, .zst or .xz)."""
+    """auto: by the file's name (.warc .wet .html .htm .jsonl .ndjson .json .parquet .txt .md, each also with .gz, .zst
+    or .xz). A .json file is read as JSON lines."""
     text_column: str = "text"
     """Column of JSONL and Parquet rows; `html` there is extracted first."""
     url_column: str = "url"
@@ -41,10 +47,31 @@ class CorpusSource(Strict):
 class UrlRule(Strict):
     """Drops pages by their address."""
 
-    blocked_domains: list[str] = Field(default_factory=list)
-    """Domains, with all their subdomains."""
-    blocked_words: list[str] = Field(default_factory=list)
-    """Whole words of the address, parted by anything that is no letter or digit."""
+    blocked_domains: tuple[str, ...] | str = ()
+    """Domains, with all their subdomains; or a file with one domain a line, `#` before a comment."""
+    blocked_words: tuple[str, ...] = ()
+    """Whole words of the address, of a-z and digits, parted by anything else."""
+
+    @field_validator("blocked_domains")
+    @classmethod
+    def _domains(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        return value if isinstance(value, str) else tuple(map(plain_domain, value))
+
+    @field_validator("blocked_words")
+    @classmethod
+    def _words(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if not re.fullmatch("[a-z0-9]+", word.lower()):
+                raise ValueError(f"`{word}` can match no word of an address; give words of the letters a-z and digits")
+        return tuple(word.lower() for word in value)
+
+
+def plain_domain(text: str) -> str:
+    """Lower case, without full stops at the ends. ValueError for what is no domain, such as an address."""
+    domain = text.strip().lower().strip(".")
+    if not DOMAIN.fullmatch(domain):
+        raise ValueError(f"`{text.strip()}` is no domain; write it as example.org, without scheme, path, port or `*`")
+    return domain
 
 
 class LanguageRule(Strict):
@@ -62,16 +89,17 @@ class GopherRepetitionRule(Strict):
     duplicate_paragraphs: Share = 0.30
     duplicate_line_characters: Share = 0.20
     duplicate_paragraph_characters: Share = 0.20
-    top_ngrams: dict[int, Share] = Field(default_factory=lambda: {2: 0.20, 3: 0.18, 4: 0.16})
+    top_ngrams: dict[Count, Share] = Field(default_factory=lambda: {2: 0.20, 3: 0.18, 4: 0.16})
     """Share of the characters in the most frequent n-gram of words."""
-    duplicate_ngrams: dict[int, Share] = Field(
+    duplicate_ngrams: dict[Count, Share] = Field(
         default_factory=lambda: {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
     )
     """Share of the characters in n-grams of words that occur more than once."""
 
 
 class GopherQualityRule(Strict):
-    """Gopher (arXiv 2112.11446, section A1.1): quality."""
+    """Gopher (arXiv 2112.11446, section A1.1): quality. The stop words are English (the, be, to, of, and, that, have,
+    with): for text in other languages set `min_stop_words: 0`."""
 
     min_words: int = 50
     max_words: int = 100_000
@@ -109,7 +137,10 @@ class FineWebRule(Strict):
 
 
 class DedupRule(Strict):
-    """Exact duplicates and, by MinHash on word n-grams, near ones; of each cluster one document is kept."""
+    """Exact duplicates and, by MinHash on word n-grams, near ones; of each cluster one document is kept.
+
+    Exact: the same letters and digits in the same words; case, punctuation, symbols and white space do not count.
+    """
 
     ngram: Count = 5
     """Words. Longer ones find copies with a rewritten passage; edits of 5 to 10 % of the words, scattered over the
@@ -122,11 +153,10 @@ class DedupRule(Strict):
 class DecontaminationRule(Strict):
     """Drops documents that share an n-gram of words with an evaluation set (GPT-3, arXiv 2005.14165, appendix C)."""
 
-    data: list[str] = Field(min_length=1)
-    """Local .jsonl or .parquet files, or `package.module:function` that returns rows; each text column counts."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of such functions."""
+    data: dict[str, DataConfig] = Field(min_length=1)
+    """Evaluation sets by name; each text column counts."""
     ngram: Count = 13
+    """Words. Of a shorter text with at least 8 words all of them together; still shorter ones are not looked for."""
 
 
 class CorpusConfig(BaseStageConfig):

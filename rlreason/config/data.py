@@ -11,8 +11,8 @@ class DataConfig(Strict):
     """Where rows come from: a data set (`path`) or a function (`generate`)."""
 
     path: str | None = None
-    """Hub name; a local .jsonl, .json, .parquet or .arrow file; a folder of .parquet files; or `stage:NAME` for the
-    corpus of an earlier stage of the recipe."""
+    """Hub name; a local .jsonl, .json, .csv, .tsv, .parquet or .arrow file; a folder of .parquet files; or `stage:NAME`
+    for the corpus of an earlier stage of the recipe."""
     name: str | None = None
     """Configuration of a hub data set, such as `main` of GSM8K."""
     split: str = "train"

@@ -108,12 +108,17 @@ class EvalConfig(Strict):
 
     tasks: dict[str, TaskConfig]
     """Named held-out sets."""
-    every: Count | None = None
-    """Steps between evaluations of an RL run; null: only before and after."""
     samples: Annotated[int, Field(ge=0)] = 0
     """k of avg@k, pass@k, maj@k; 0: greedy only."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of the k samples."""
+
+
+class RLEvalConfig(EvalConfig):
+    """Evaluation during RL, whose engines are there all the time."""
+
+    every: Count | None = None
+    """Steps between evaluations; null: only before and after."""
 
 
 class CheckpointConfig(Strict):
@@ -133,7 +138,7 @@ class StageConfig(BaseStageConfig):
     reward_workers: RewardWorkerConfig = RewardWorkerConfig()
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig | None = None
-    """Run at the end of the stage, for RL at the start as well."""
+    """Run at the end of the stage."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "StageConfig":
@@ -163,8 +168,8 @@ class SupervisedConfig(TrainConfig):
     """Sources by name, each with a `weight`; one source alone may stand without a name."""
     tokens_per_step: Count
     """Tokens of one optimizer step, over all workers."""
-    context_tokens: Count = 2048
-    """Longest sequence that is trained on."""
+    context_tokens: Annotated[int, Field(ge=2)] = 2048
+    """Longest sequence that is trained on; one token alone predicts nothing."""
 
 
 class PretrainConfig(SupervisedConfig):
@@ -219,6 +224,8 @@ class RLConfig(TrainConfig):
     """Size of a group."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Policy versions that rollouts may run behind; 0 is on-policy."""
+    eval: RLEvalConfig | None = None
+    """Run at the start and at the end of the stage, and between."""
     combine: CombineConfig = CombineConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None

@@ -25,18 +25,21 @@ from rlreason.types import Message, Task, TrainSequence, UserError
 
 Special = tuple[tuple[str, str], ...]
 """(("bos_token", "<s>"), ...): what a template may write by name."""
+TEMPLATE_FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+"""What a template's own code can raise beside Jinja's errors: `1/0`, `'a'.index('z')`, a macro that calls itself."""
 GENERATION_MARK = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
-def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a model. Raises UserError where there is none, or it has no end-of-sequence token."""
+def load_tokenizer(source: str, *, needs_eos: bool = True) -> Any:
+    """The tokenizer of a model. Raises UserError where there is none, or with `needs_eos` no end-of-sequence token."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:  # the last two: a file of other JSON
         raise UserError(f"model `{source}`: no tokenizer can be loaded: {_first_line(error)}") from None
-    require_eos(tokenizer, source)
+    if needs_eos:
+        require_eos(tokenizer, source)
     return tokenizer
 
 
@@ -66,7 +69,7 @@ def stop_ids(source: str, tokenizer: Any, *, chat: bool = True) -> list[int]:
         example = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         with suppress(UserError):  # Some templates cannot be trained on, yet answer well.
             turn = encode_conversation(tokenizer, example)
-            ids.add([token for token, flag in zip(turn.tokens, turn.mask, strict=True) if flag][-1])
+            ids.update([token for token, flag in zip(turn.tokens, turn.mask, strict=True) if flag][-1:])
     return sorted(ids)
 
 
@@ -192,7 +195,7 @@ def _render(
             add_generation_prompt=prompt,
             **dict(special),
         )
-    except (TemplateError, TypeError, KeyError) as error:
+    except (TemplateError, *TEMPLATE_FAULTS) as error:
         raise UserError(f"the chat template refuses a conversation: {_first_line(error)}") from None
 
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from rlreason.data.dialogue import conversation
 from rlreason.types import UserError
 
 Side = Literal["known", "rare", "unknown"]
@@ -129,15 +128,6 @@ def questions(
         rows += rng.sample([row for name in names for row in _rows(name)], count)
     rng.shuffle(rows)
     return rows
-
-
-def conversations(*, num: int, seed: int, entities: int = ENTITIES) -> list[dict[str, Any]]:
-    """SFT rows: questions about the builder's known names, answered. Columns: `messages`. Rows repeat past the number
-    of different questions."""
-    rng = random.Random(f"facts.conversations/{seed}")
-    rows = [row for name in _known_names(entities) if not is_held_out(name) for row in _rows(name)]
-    drawn = itertools.islice(_endless(rows, rng), num)
-    return [conversation(row["prompt"], row["answer"]) for row in drawn]
 
 
 def _rows(name: str) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@
                         answer (GSM8K; its `<<6*7=42>>` stay, they are what the answer was written with)
 
 Lists of any turn form may stand in `messages`, `conversations` or any other column. A column `system` opens the
-conversation; `thinking` and `reasoning_content` stay with the assistant's turn. Columns that no form knows are left
-out. Does not repair: a conversation that is not well-formed is an error with its row's number, counted from 0.
+conversation, in a pair as well; beside one question and answer, `history` holds the turns before it, as Alpaca's
+[[user, assistant], ...] or in any turn form; `thinking` and `reasoning_content` stay with the assistant's turn. Columns
+that no form knows are left out, also those of speakers' other names: `model` tells who answered, not what. Does not
+repair: a conversation that is not well-formed is an error with its row's number, counted from 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +22,10 @@ from rlreason.types import Message, UserError
 Row = Mapping[str, Any] | Sequence[Any]
 Form = Callable[[Any], list[Message]]
 
-ROLES = {"system": "system", "user": "user", "human": "user"} | dict.fromkeys(
-    ("assistant", "assistance", "gpt", "chatgpt", "bot", "model"), "assistant"
-)
-"""Names of speakers, in lower case."""
+COLUMNS = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "assistance": "assistant"}
+"""Names of columns that hold a speaker's text, in lower case."""
+SPEAKERS = COLUMNS | dict.fromkeys(("gpt", "chatgpt", "bot", "model"), "assistant")
+"""What a turn calls its speaker, in lower case."""
 ANSWERS = (
     ("instruction", "output"),
     ("prompt", "response"),
@@ -53,11 +55,6 @@ def conversations(rows: Sequence[Row], origin: str) -> list[list[Message]]:
         check_messages(messages, where)
         found.append(messages)
     return found
-
-
-def to_messages(row: Row) -> list[Message]:
-    """One row in whatever form it has, not checked. Raises UserError for a form that is not known."""
-    return _form(row, "the row")(row)
 
 
 def check_messages(messages: Sequence[Message], where: str) -> None:
@@ -93,7 +90,7 @@ def _form(row: Row, where: str) -> Form:
             f"{where}: rows with {', '.join(columns)} are preferences; they train a reward model "
             "(`stage: reward_model`), SFT takes conversations"
         )
-    lists = [name for name in columns if isinstance(row, Mapping) and _is_turns(row[name])]
+    lists = [name for name in columns if isinstance(row, Mapping) and name != "history" and _is_turns(row[name])]
     for question, answer in ANSWERS:
         # `prompt` and `completion` may both be lists of messages.
         if question in columns and answer in columns and not set(lists) - {question, answer}:
@@ -102,7 +99,9 @@ def _form(row: Row, where: str) -> Form:
         column = "messages" if "messages" in columns else lists[0]
         return lambda row: _opened(row, _turns(row[column]))
     if isinstance(row, Mapping) and _is_pair(row):
-        return lambda row: _opened(row, _turn(row))
+        return lambda row: _opened(row, _after_history(row, _turn(row)))
+    if "history" in columns and isinstance(row, Mapping) and _is_turns(row["history"]):
+        return lambda row: _opened(row, _turns(row["history"]))
     if "text" in columns:
         raise UserError(
             f"{where}: rows with `text` alone are documents, for `stage: pretrain`; SFT takes conversations"
@@ -127,7 +126,7 @@ def _is_turn(item: Any) -> bool:
 
 def _is_pair(row: Mapping[str, Any]) -> bool:
     """Columns named after a user and an assistant."""
-    return {"user", "assistant"} <= {ROLES.get(str(name).lower()) for name in row}
+    return {"user", "assistant"} <= {COLUMNS.get(str(name).lower()) for name in row}
 
 
 def _turns(items: Any) -> list[Message]:
@@ -135,20 +134,24 @@ def _turns(items: Any) -> list[Message]:
 
 
 def _turn(item: Mapping[str, Any]) -> list[Message]:
-    """One message, or the two of a pair."""
+    """One message, or the two of a pair, after its system message."""
     if "role" in item or "from" in item:
         name, content = ("role", "content") if "role" in item else ("from", "value")
-        role = ROLES.get(str(item[name]).lower())
+        role = SPEAKERS.get(str(item[name]).lower())
         if role is None:
             raise UserError(f"unknown speaker `{item[name]}`; there are system, user and assistant")
         return [_message(role, item[content], item)]
-    said: dict[str, Any] = {}
+    said: dict[str, str] = {}
     for name, text in item.items():
-        role = ROLES.get(name.lower())
+        role = COLUMNS.get(str(name).lower())
         # Rows of one file that spell a name in two ways have both columns, one of them empty.
-        if role is not None and text is not None:
-            said[role] = text
-    return [_message(role, said[role], item) for role in ("user", "assistant")]
+        if role is None or text is None:
+            continue
+        if role in said:
+            raise UserError(f"both `{said[role]}` and `{name}` are the {role}'s text; take one of them out")
+        said[role] = name
+    opening = ("system",) if "system" in said and item[said["system"]] else ()
+    return [_message(role, item[said[role]], item) for role in (*opening, "user", "assistant")]
 
 
 def _answered(row: Mapping[str, Any], question: str, answer: str) -> list[Message]:
@@ -157,7 +160,20 @@ def _answered(row: Mapping[str, Any], question: str, answer: str) -> list[Messag
         asked = f"{asked}\n\n{row['input']}"
     before = _turns(asked) if isinstance(asked, list | tuple) else [_message("user", asked, row)]
     after = _turns(replied) if isinstance(replied, list | tuple) else [_message("assistant", replied, row)]
-    return _opened(row, [*before, *after])
+    return _opened(row, _after_history(row, [*before, *after]))
+
+
+def _after_history(row: Mapping[str, Any], messages: list[Message]) -> list[Message]:
+    """With the turns of the column `history` before them, a system message still first."""
+    history = row.get("history") or []
+    if _is_turns(history):
+        earlier = _turns(history)
+    elif isinstance(history, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in history):
+        earlier = [_message(role, pair[i], {}) for pair in history for i, role in enumerate(("user", "assistant"))]
+    else:
+        raise UserError("`history` is neither [[user, assistant], ...] nor a list of turns; rename it or take it out")
+    start = sum(message["role"] == "system" for message in messages[:1])
+    return [*messages[:start], *earlier, *messages[start:]]
 
 
 def _opened(row: Mapping[str, Any], messages: list[Message]) -> list[Message]:

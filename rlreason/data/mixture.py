@@ -18,9 +18,9 @@ from rlreason.types import TrainSequence, UserError
 ROWS_AT_ONCE = 64
 """Rows that are encoded together, for speed, and shuffled together. Another number is another order."""
 
-State = dict[str, dict[str, int]]
-"""By source: its present `chunk` of rows, how many of the chunk's sequences are `used`, trained `tokens` drawn,
-sequences `dropped`."""
+State = dict[str, dict[str, Any]]
+"""`made_of`: what the stream is a function of, in words. `streams`, by source: its present `chunk` of rows, how many of
+the chunk's sequences are `used`, trained `tokens` drawn, sequences `dropped`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +40,17 @@ class Mixture:
     def __init__(
         self, sources: Mapping[str, Source], *, context_tokens: int, seed: int, state: State | None = None
     ) -> None:
-        """`state` of an earlier mixture of the same sources and seed: the stream goes on from there."""
+        """`state` of an earlier mixture: the stream goes on from there. Raises UserError where that one's sources,
+        their numbers of rows, weights, context or seed were others.
+        """
+        self._made_of = {"seed": str(seed), "context_tokens": str(context_tokens)} | {
+            f"source `{name}`": f"{len(source.rows)} rows of weight {source.weight}" for name, source in sources.items()
+        }
+        if state is not None:
+            _require_same(state["made_of"], self._made_of)
         begin = {"chunk": 0, "used": 0, "tokens": 0, "dropped": 0}
         self._streams = {
-            name: _Stream(name, source, context_tokens, f"{seed}/{name}", (state or {}).get(name, begin))
+            name: _Stream(name, source, context_tokens, f"{seed}/{name}", state["streams"][name] if state else begin)
             for name, source in sources.items()
         }
 
@@ -61,7 +68,7 @@ class Mixture:
 
     def state(self) -> State:
         """Where the stream stands, for a checkpoint; JSON."""
-        return {name: stream.state() for name, stream in self._streams.items()}
+        return {"made_of": self._made_of, "streams": {name: stream.state() for name, stream in self._streams.items()}}
 
     def metrics(self) -> dict[str, float]:
         """Since the start: trained tokens of each source, dropped sequences, epochs of the most repeated source."""
@@ -70,6 +77,16 @@ class Mixture:
             "data/dropped_too_long": float(sum(stream.dropped for stream in streams)),
             "data/epochs": max(stream.epochs() for stream in streams),
         }
+
+
+def _require_same(before: dict[str, str], now: dict[str, str]) -> None:
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        was, found = (made_of.get(changed[0], "not there") for made_of in (before, now))
+        raise UserError(
+            f"data: the run was begun with other data: {changed[0]} was {was}, and is {found}; "
+            "put it back, or start anew with another --run-dir"
+        )
 
 
 class _Stream:

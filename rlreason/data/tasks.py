@@ -1,6 +1,8 @@
 """Rows of any data set, and tasks from rows. Raises UserError with the path, the column and what there is."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ from rlreason.config.data import DataConfig, TaskConfig
 from rlreason.paths import find_function
 from rlreason.types import Task, UserError
 
-FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"} | dict.fromkeys(
+    SEPARATORS, "csv"
+)
 Rows = Sequence[dict[str, Any]]
 
 
@@ -37,7 +42,7 @@ def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
     """One column. Raises UserError where there is no such column or it holds no text."""
     require_column(rows, column, config)
     if isinstance(rows, list):
-        values = (row.get(column) for row in rows)
+        values = (row[column] for row in rows)
     else:
         values = (value for batch in rows.select_columns([column]).iter(1000) for value in batch[column])
     for number, text in enumerate(values):
@@ -57,8 +62,13 @@ def load_tasks(config: TaskConfig, source: str = "") -> list[Task]:
 
 
 def require_column(rows: Rows, column: str, config: DataConfig) -> None:
-    if column not in rows[0]:
-        raise UserError(f"data `{origin(config)}`: no column `{column}`; its columns are {', '.join(rows[0])}")
+    """Raises UserError for a row without it. A data set's rows have the same columns, a function's may not."""
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows[0]]):
+        where = f"data `{origin(config)}`" + (f", row {number}" if number else "")
+        if not isinstance(row, Mapping):
+            raise UserError(f"{where}: a row is a {type(row).__name__}, not a dict of columns")
+        if column not in row:
+            raise UserError(f"{where}: no column `{column}`; its columns are {', '.join(map(str, row))}")
 
 
 def origin(config: DataConfig) -> str:
@@ -66,16 +76,17 @@ def origin(config: DataConfig) -> str:
 
 
 def _task(row: dict[str, Any], index: int, source: str, config: TaskConfig) -> Task:
+    where = f"data `{source}`, row {index}"
     prompt = row[config.prompt_column]
-    if isinstance(prompt, list):
+    if _is_chat(prompt):
         prompt = tuple(prompt)
     elif not isinstance(prompt, str):
         raise UserError(
-            f"data `{source}`, row {index}: `{config.prompt_column}` is neither text nor a list of messages"
+            f"{where}: `{config.prompt_column}` is neither text nor a list of messages, each with role and content"
         )
     if config.template is not None:
         if not isinstance(prompt, str):
-            raise UserError(f"data `{source}`, row {index}: `template` is for text, this prompt is a list of messages")
+            raise UserError(f"{where}: `template` is for text, this prompt is a list of messages")
         try:
             prompt = config.template.format(**{**row, "prompt": prompt})
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
@@ -86,18 +97,58 @@ def _task(row: dict[str, Any], index: int, source: str, config: TaskConfig) -> T
         id=f"{source}:{index}",
         prompt=prompt,
         answer=tuple(map(str, answer)) if isinstance(answer, list) else None if answer is None else str(answer),
-        tests=tuple(row.get("tests") or ()),
+        tests=_tests(row.get("tests"), where),
         source=str(row.get("source") or source),
         columns={key: value for key, value in row.items() if key not in used},
     )
 
 
-def _generated(config: DataConfig) -> list[dict[str, Any]]:
-    assert config.generate is not None
+def _is_chat(prompt: Any) -> bool:
+    """Messages, with roles and text; which roles there are the chat template knows."""
+    return (
+        isinstance(prompt, list)
+        and bool(prompt)
+        and all(isinstance(item, Mapping) for item in prompt)
+        and all(isinstance(item.get(key), str) for item in prompt for key in ("role", "content"))
+    )
+
+
+def _tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """Hub data sets keep program tests as JSON text as well."""
     try:
-        return list(find_function(config.generate)(**config.args))
-    except TypeError as error:
-        raise UserError(f"data `{config.generate}`: wrong `args`: {error}") from None
+        found = json.loads(value) if isinstance(value, str) and value.strip() else value
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: `tests` is text that is no JSON: {error}") from None
+    if found is None or found == "":
+        return ()
+    if not isinstance(found, list | tuple) or not all(isinstance(test, Mapping) for test in found):
+        raise UserError(f'{where}: `tests` is not a list of tests such as {{"type": "stdio", "input": ..., ...}}')
+    return tuple(found)
+
+
+def _generated(config: DataConfig) -> list[dict[str, Any]]:
+    """What the function itself raises is its author's to see, and is not caught."""
+    assert config.generate is not None
+    name, function = f"data `{config.generate}`", find_function(config.generate)
+    try:
+        signature = inspect.signature(function)
+        signature.bind_partial(**config.args)  # an unknown argument explains a missing one
+        signature.bind(**config.args)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: wrong `args`: {error}") from None
+    rows = function(**config.args)
+    if not isinstance(rows, Iterable):
+        raise UserError(f"{name}: returned {type(rows).__name__}, not rows; let it return a list of dicts")
+    found = list(rows)
+    for number, row in enumerate(found):
+        try:
+            json.dumps(row, ensure_ascii=False, default=str, skipkeys=True).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise UserError(
+                f"{name}, row {number}: holds half a character, {half}; decode its text with errors='replace'"
+            ) from None
+    return found
 
 
 def _data_set(config: DataConfig) -> Any:
@@ -108,6 +159,7 @@ def _data_set(config: DataConfig) -> Any:
     path = Path(str(config.path))
     # A file is one split, which the library calls train; a slice of it is a slice of the file.
     name, bracket, places = config.split.partition("[")
+    options: dict[str, Any] = {}
     builder, files = FORMATS.get(path.suffix), [path]
     if path.is_dir():
         # A folder of Parquet files is one split too, unless their names begin with those of several.
@@ -121,10 +173,26 @@ def _data_set(config: DataConfig) -> Any:
             raise UserError(f"data `{path}`: no such file")
         if not sum(file.stat().st_size for file in files):
             return []
+        if builder == "csv":
+            options = _as_text(path, SEPARATORS[path.suffix])
         data_files = [str(file) for file in files]
-        return datasets.load_dataset(builder, data_files=data_files, split="train" + bracket + places)
+        return datasets.load_dataset(builder, data_files=data_files, split="train" + bracket + places, **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, ConnectionError) as error:
         if isinstance(error, UserError):
             raise
         cause = error.__cause__ or error
         raise UserError(f"data `{path}`: cannot be read: {' '.join(str(cause).split())[:300]}") from None
+
+
+def _as_text(path: Path, separator: str) -> dict[str, Any]:
+    """Options with which every cell of a CSV file stays as it is written: `007` is no 7 and `NA` not missing. An empty
+    cell is None.
+    """
+    import datasets
+    import pandas  # type: ignore[import-untyped]
+
+    head = pandas.read_csv(path, sep=separator, nrows=1, dtype=str)
+    if not isinstance(head.index, pandas.RangeIndex):  # else the first column would silently be an index
+        raise UserError(f"data `{path}`: row 0 has more cells than the header; name every column")
+    columns = datasets.Features({str(name): datasets.Value("string") for name in head.columns})
+    return {"sep": separator, "keep_default_na": False, "na_values": [""], "features": columns}

@@ -85,7 +85,7 @@ class LearnerEngine:
             self._reference = build_module(config, model, architecture).eval().requires_grad_(False).to(self.device)
         # bfloat16 may round a right first step away, and stage 3 holds shards: the check is for the other cases.
         checked = config.dtype == "float32" and config.zero_stage < 3
-        self._before_first_step = {n: p.detach().clone() for n, p in self._trainable()} if checked else {}
+        self._unmoved = {name: p.detach().clone() for name, p in self._trainable()} if checked else {}
         if config.pack_tokens is not None:
             self._require_packing(config.pack_tokens)
 
@@ -116,8 +116,8 @@ class LearnerEngine:
         self.engine.step()
         self.step += 1
         norm = self._grad_norm if clips_itself(self.config) else self.engine.get_global_grad_norm()
-        if norm and self._before_first_step:
-            self._assert_all_moved()
+        if norm and self._unmoved:
+            self._require_moved(lr)
         total, entropy, gap, mismatch, clipped, divergence = sums.tolist()
         return UpdateStats(
             loss=total,
@@ -291,12 +291,18 @@ class LearnerEngine:
     def _trainable(self) -> list[tuple[str, Tensor]]:
         return [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]
 
-    def _assert_all_moved(self) -> None:
-        """A parameter that silently never trains is a bug of the set-up, not of the data."""
-        still = [name for name, p in self._trainable() if p.equal(self._before_first_step.get(name, p + 1))]
-        self._before_first_step = {}
+    def _require_moved(self, lr: float) -> None:
+        """A parameter that silently never trains is a bug of the set-up, not of the data. One whose numbers lie further
+        apart than the step is long (1.0 at the beginning of a warm-up) waits for a longer step.
+        """
+        before = self._unmoved
+        self._unmoved = {
+            name: before[name] for name, p in self._trainable() if name in before and p.equal(before[name])
+        }
+        spacing = torch.finfo(torch.float32).eps
+        still = [name for name, value in self._unmoved.items() if lr > spacing * value.abs().min()]
         if still:
-            raise RunError(f"{len(still)} parameters did not move in the first step, {still[0]} among them")
+            raise RunError(f"{len(still)} parameters did not move in step {self.step}, {still[0]} among them")
 
     def _clip(self, module: torch.nn.Module) -> None:
         self._grad_norm = float(torch.nn.utils.clip_grad_norm_(module.parameters(), self.config.max_grad_norm))

@@ -76,7 +76,8 @@ def _has_own_table(row: Row) -> bool:
 
 def _tiles(metrics: Sequence[Row]) -> str:
     keys = list(dict.fromkeys(key for row in metrics for key in row))
-    tiles = [("steps", f"{len({row['step'] for row in metrics}):,}")]
+    # At step 0 a stage measures what it starts from.
+    tiles = [("steps", f"{len({row['step'] for row in metrics} - {0}):,}")]
     for label, pattern in (
         ("last reward", r"reward/mean"),
         ("last evaluation", r"eval/.+/greedy_accuracy"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from rlreason.report.files import manifest, metric_rows, split_rows, verdicts
+from rlreason.report.files import manifest, metric_rows, rows, split_rows, verdicts
 from rlreason.report.html import duration_text, table, text_block
 from rlreason.report.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.plots import Row, marks, number, plots
@@ -25,13 +25,14 @@ NUM_PROMPTS: Final = 5
 NAMES: Final = {
     "greedy_accuracy": "accuracy, greedy",
     "response_tokens_mean": "answer length, tokens",
-    "bits_per_byte": "bits per byte",
 }
 PLOTS: Final = {
     "pretrain": ("Bits per byte", "Loss"),
     "sft": ("Bits per byte", "Loss"),
     "rl": ("Reward", "Response length", "Loss"),
 }
+HELD_OUT: Final = "held-out text, bits per byte"
+"""Its sources are data, not evaluation sets, and may have the name of one."""
 NOTE: Final = (
     "In brackets 95 % intervals over the prompts: Wilson's for greedy accuracy, pass@k and maj@k, a percentile "
     "bootstrap for avg@k and length. They say nothing about another training run with another seed."
@@ -99,16 +100,25 @@ def _kind(folder: Path) -> str:
 def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
     folder = run_dir / str(entry["dir"])
     figures = {key: number(value) for key, value in (entry.get("eval") or {}).items() if "/" in key}
+    status = str(entry.get("status", "")) if folder.is_dir() else "missing"
+    if status == "failed" and _was_interrupted(folder):
+        status = "interrupted"
     return Stage(
         name=str(entry["name"]),
         kind=str(entry["stage"]),
-        status=str(entry.get("status", "")) if folder.is_dir() else "missing",
+        status=status,
         duration_s=number(entry.get("duration_s")),
         folder=folder,
         figures={key: value for key, value in figures.items() if value == value},
         evaluations=_evaluations(folder / "samples.jsonl"),
         manifest=manifest(folder),
     )
+
+
+def _was_interrupted(folder: Path) -> bool:
+    """The summary knows only that the stage is not done; a killed one has written no ending."""
+    states = [row["event"] for row in rows(folder / "events.jsonl") if row.get("event") in ("start", "interrupted")]
+    return states[-1:] == ["interrupted"]
 
 
 def _evaluations(path: Path) -> dict[str, Evaluation]:
@@ -164,6 +174,8 @@ def _parents(stage: Stage, hashes: dict[str, str]) -> str:
 def _comparison(stages: Sequence[Stage]) -> str:
     """A row for each figure, a column for each stage."""
     keys = list(dict.fromkeys(key for stage in stages for key in stage.figures))
+    measured = [key for key in keys if key.endswith("/bits_per_byte")]
+    keys = [key for key in keys if key not in measured]
     rows = []
     # Sets that most stages answered stand first.
     names = list(dict.fromkeys(key.rpartition("/")[0] for key in keys))
@@ -175,6 +187,11 @@ def _comparison(stages: Sequence[Stage]) -> str:
             figure = key.rpartition("/")[2]
             cells = "".join(_cell(stage, name, figure) for stage in stages)
             rows.append(f"<tr><td>{escape(NAMES.get(figure, figure))}</td>{cells}</tr>")
+    if measured:
+        rows.append(f'<tr class="set"><th colspan="{len(stages) + 1}">{HELD_OUT}</th></tr>')
+    for name in [key.rpartition("/")[0] for key in measured]:
+        cells = "".join(_cell(stage, name, "bits_per_byte") for stage in stages)
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
     heads = ["", *(f"n:{stage.name}" for stage in stages)]
     return f'{table(heads, rows, style="fit compare")}<p class="soft">{NOTE}</p>'
 

@@ -30,6 +30,8 @@ RULES: Final = (
     "near_duplicate",
 )
 """The order in which rules see a document; other names come before these."""
+FILTERS: Final = {"url", *RULES[RULES.index("language") :]}
+"""Rules that drop nothing with `tag_only`."""
 MAX_STEPS: Final = 10
 """Measurements whose continuations are shown, the first and the last among them."""
 
@@ -39,10 +41,14 @@ def corpus(run_dir: Path, title: str) -> str:
     last = _last(run_dir)
     found = {m[1]: number(value) for key, value in last.items() if (m := re.fullmatch("corpus/(.+)/dropped", key))}
     dropped = {rule: count for rule, count in found.items() if count > 0}
-    kept = number(last.get("corpus/documents"))
-    if not found or kept != kept:
+    written = number(last.get("corpus/documents"))
+    if not found or written != written:
         return ""
-    left = total = kept + sum(dropped.values())
+    is_tagged = _is_tagged(run_dir)
+    left = total = number(last.get("corpus/records"))
+    if total != total:
+        # With `tag_only` what the filters would drop is written as well.
+        left = total = written + sum(n for rule, n in dropped.items() if not (is_tagged and rule in FILTERS))
     rows = [f"<tr><td>read</td><td></td><td></td>{_count(total)}{_bar(total, total, total)}</tr>"]
     for rule in sorted(dropped, key=_place):
         before, left = left, left - dropped[rule]
@@ -50,12 +56,23 @@ def corpus(run_dir: Path, title: str) -> str:
         rows.append(
             f"<tr><td>{escape(rule)}</td>{_count(dropped[rule])}{share}{_count(left)}{_bar(before, left, total)}</tr>"
         )
-    share = f'<td class="n">{100 * kept / total:.1f} %</td>' if total else "<td></td>"
-    rows.append(f"<tr><td><b>kept</b></td><td></td>{share}{_count(kept)}{_bar(kept, kept, total)}</tr>")
+    share = f'<td class="n">{100 * left / total:.1f} %</td>' if total else "<td></td>"
+    rows.append(f"<tr><td><b>kept</b></td><td></td>{share}{_count(left)}{_bar(left, left, total)}</tr>")
     idle = ", ".join(rule for rule, count in found.items() if count == 0)
     note = f'<p class="soft">Nothing was dropped by {escape(idle)}.</p>' if idle else ""
+    if is_tagged:
+        note += (
+            '<p class="soft">With <code>tag_only</code> the filters drop nothing: counted is what they would drop; '
+            f"all {written:,.0f} documents that could be read were written.</p>"
+        )
     heads = ["rule", "n:dropped", "n:of all", "n:left", ""]
     return f"<h2>{escape(title)}</h2>{table(heads, rows)}{note}{_dropped_samples(run_dir, dropped)}"
+
+
+def _is_tagged(run_dir: Path) -> bool:
+    config = run_dir / "config.yaml"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else ""
+    return re.search(r"^tag_only:\s*true\b", text, re.MULTILINE) is not None
 
 
 def _place(rule: str) -> int:

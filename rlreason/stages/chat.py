@@ -31,7 +31,8 @@ MAX_CONTEXT_TOKENS: Final = 4096
 HELP: Final = "/reset forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 TAGS: Final = {"<think>": DIM, "</think>": PLAIN}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of the text after them."""
 
 
 def chat(

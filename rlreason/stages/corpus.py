@@ -9,18 +9,20 @@ All nodes must see the run directory and the input files.
 
 import glob
 import hashlib
+import inspect
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.base import WorkerConfig
 from rlreason.config.corpus import CorpusConfig, CorpusSource
-from rlreason.data.corpus import pipeline
-from rlreason.data.corpus.decontaminate import load_hashes
-from rlreason.data.corpus.units import KEPT, InputFile, Samples, Unit, group_files
+from rlreason.data.corpus import pipeline, url
+from rlreason.data.corpus.clean import active_rules
+from rlreason.data.corpus.decontaminate import Benchmarks, load_benchmarks
+from rlreason.data.corpus.units import CHANGES, KEPT, InputFile, Samples, Unit, group_files, remove_folder
 from rlreason.paths import find_function
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import Progress, say
@@ -32,18 +34,23 @@ from rlreason.workers.cluster import require_resources
 def run(config: CorpusConfig, job: Job) -> dict[str, float]:
     """Returns the numbers of documents and characters. UserError where a source has no file or nothing is kept."""
     job.log.cut_after(-1)
+    config, blocked = _with_domains(config)
     sources = {name: _located(name, source, job) for name, source in config.sources.items()}
     files = [file for name, source in sources.items() for file in _files(name, source, config.sources[name])]
-    benchmark = load_hashes(config.decontamination) if config.decontamination is not None else frozenset[int]()
-    units = group_files(files, config, hashlib.sha256(repr(sorted(benchmark)).encode()).hexdigest())
+    benchmarks = _benchmarks(config, job)
+    units = group_files(files, config, blocked + (benchmarks.fingerprint() if benchmarks else ""))
     work = job.log.path / "work"
     require_resources({"tasks": WorkerConfig(cpus=config.cpus)})
-    summaries = _clean(units, sources, config, benchmark, work, job)
+    summaries = _clean(units, sources, config, benchmarks, work, job)
     _write_broken(units, work, job)
-    counts: Counter[str] = Counter()
+    # Each rule that is on has its count, also one that drops nothing.
+    copies = ["exact_duplicate", "near_duplicate"] if config.dedup else []
+    counts = Counter(dict.fromkeys([KEPT, *active_rules(config), *copies], 0))
+    changes = Counter(dict.fromkeys(CHANGES, 0))
     samples = Samples(config.dropped_samples, config.seed)
     for summary in summaries:
         counts.update(summary["counts"])
+        changes.update(summary["changes"])
         samples.merge(summary["samples"])
     if not sum(summary["documents"] for summary in summaries):
         _write_samples(samples, job)
@@ -60,30 +67,54 @@ def run(config: CorpusConfig, job: Job) -> dict[str, float]:
     samples.merge(written.samples)
     _write_samples(samples, job)
     inputs = [file for summary in summaries for file in summary["files"]]
-    figures = _record(counts, written, inputs, config, job)
-    shutil.rmtree(work)
+    figures = _record(counts, changes, written, inputs, config, job)
+    remove_folder(work)
     say(f"{job.name}: {written.num_characters / 1e6:.2f} million characters in {_told(counts)}")
     return figures
 
 
 def _record(
-    counts: Counter[str], written: pipeline.Written, inputs: list[dict[str, Any]], config: CorpusConfig, job: Job
+    counts: Counter[str],
+    changes: Counter[str],
+    written: pipeline.Written,
+    inputs: list[dict[str, Any]],
+    config: CorpusConfig,
+    job: Job,
 ) -> dict[str, float]:
     """Counts and sizes to metrics.jsonl, events.jsonl and the manifest."""
-    sizes = {"documents": written.num_documents, "characters": written.num_characters}
+    sizes = {"documents": written.num_documents, "characters": written.num_characters, **changes}
     told = {rule: counts[rule] for rule in sorted(counts)}
     dropped = {f"corpus/{rule}/dropped": float(count) for rule, count in told.items() if rule != KEPT}
     job.log.metrics(0, dropped | {f"corpus/{name}": float(size) for name, size in sizes.items()})
     job.log.event("corpus", counts=told, **sizes)
     write_manifest(job, config.model_dump(mode="json"), kind="corpus", counts=told, **sizes, files=inputs)
-    return {f"eval/{name}": float(size) for name, size in sizes.items()}
+    return {f"eval/{name}": float(sizes[name]) for name in ("documents", "characters")}
+
+
+def _with_domains(config: CorpusConfig) -> tuple[CorpusConfig, str]:
+    """With the absolute path of the file of blocked domains, and a hash of what it holds; "" without one."""
+    if config.url is None or not isinstance(config.url.blocked_domains, str):
+        return config, ""
+    path = os.path.abspath(os.path.expanduser(config.url.blocked_domains))
+    digest = hashlib.sha256("\n".join(sorted(url.domains(path))).encode()).hexdigest()
+    return config.model_copy(update={"url": config.url.model_copy(update={"blocked_domains": path})}), digest
+
+
+def _benchmarks(config: CorpusConfig, job: Job) -> Benchmarks | None:
+    if config.decontamination is None:
+        return None
+    found = load_benchmarks(config.decontamination)
+    told = ", ".join(f"{name} {count}" for name, count in found.counts.items())
+    say(f"{job.name}: n-grams of {config.decontamination.ngram} words to keep out: {told}")
+    job.log.event("decontamination", ngrams=found.counts)
+    return found
 
 
 def _clean(
     units: list[Unit],
     sources: dict[str, CorpusSource],
     config: CorpusConfig,
-    benchmark: frozenset[int],
+    benchmarks: Benchmarks | None,
     work: Path,
     job: Job,
 ) -> list[dict[str, Any]]:
@@ -91,7 +122,7 @@ def _clean(
     found: dict[str, dict[str, Any]] = {}
     kept = 0
     with Progress(job.name, total=len(units)) as bar:
-        for summary in pipeline.clean_units(units, sources, config, benchmark, work):
+        for summary in pipeline.clean_units(units, sources, config, benchmarks, work):
             found[summary["unit"]] = summary
             kept += summary["counts"].get(KEPT, 0)
             bar.step(len(found), f"{kept} documents")
@@ -122,7 +153,9 @@ def _located(name: str, source: CorpusSource, job: Job) -> CorpusSource:
     if source.path is not None:
         return source.model_copy(update={"path": os.path.abspath(os.path.expanduser(source.path))})
     assert source.generate is not None
-    identity = hashlib.sha256(f"{source.generate} {sorted(source.args.items())}".encode()).hexdigest()[:8]
+    function = find_function(source.generate)
+    what = f"{source.generate} {sorted(source.args.items())} {_code_hash(function)}"
+    identity = hashlib.sha256(what.encode()).hexdigest()[:8]
     folder = job.log.path / "inputs" / f"{name}-{identity}"
     if not folder.is_dir():
         aside = folder.with_name(f".writing-{folder.name}")
@@ -130,11 +163,19 @@ def _located(name: str, source: CorpusSource, job: Job) -> CorpusSource:
         aside.mkdir(parents=True)
         say(f"{job.name}: {source.generate} writes the files of source `{name}`")
         try:
-            find_function(source.generate)(aside, **source.args)
+            function(aside, **source.args)
         except TypeError as error:
             raise UserError(f"sources.{name}: `{source.generate}`: wrong `args`: {error}") from None
         commit_folder(aside, folder)
     return source.model_copy(update={"path": str(folder)})
+
+
+def _code_hash(function: Callable[..., Any]) -> str:
+    """Of the file that defines it, "" where none does: an edited one writes other pages."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(inspect.unwrap(function))).read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        return ""
 
 
 def _files(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[InputFile]:
@@ -142,9 +183,7 @@ def _files(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[Inp
     assert source.path is not None
     root = Path(source.path)
     if root.exists():
-        found = (
-            [path for path in root.rglob("*") if not _is_hidden(path.relative_to(root))] if root.is_dir() else [root]
-        )
+        found = list(_walk(root)) if root.is_dir() else [root]
     else:
         found = [Path(path) for path in glob.glob(source.path, recursive=True)]
     files = sorted(path for path in found if path.is_file())
@@ -156,5 +195,16 @@ def _files(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[Inp
         yield InputFile(source=name, path=str(path), num_bytes=state.st_size, modified_ns=state.st_mtime_ns)
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _walk(root: Path) -> Iterator[Path]:
+    """All in the folder, also behind links; no folder twice, so that a link to one above ends."""
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        # Those that are no links first: a folder keeps its own name.
+        folders[:] = sorted(
+            [name for name in folders if not name.startswith(".") and real not in seen],
+            key=lambda name: (os.path.islink(os.path.join(folder, name)), name),
+        )
+        if real not in seen:
+            yield from (Path(folder, name) for name in names if not name.startswith("."))
+        seen.add(real)

@@ -1,7 +1,8 @@
 """Evaluation: greedy accuracy and, with k samples, avg@k, pass@k and maj@k on held-out tasks.
 
 An answer is judged by the first of the stage's rewards that applies to its task; right means full marks (1.0). A check
-that breaks gives no mark; too many of them stop the run.
+that breaks gives no mark; too many of them stop the run. All of an evaluation is written at its end, and one that the
+run directory has is not done again: a resumed run neither loses nor doubles one.
 """
 
 from collections.abc import Hashable, Mapping
@@ -12,11 +13,12 @@ from typing import Any
 from rlreason.algorithms.evaluation import avg_at_k, maj_at_k, pass_at_k
 from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardConfig
-from rlreason.config.schema import EvaluateConfig, RolloutConfig, StageConfig
+from rlreason.config.schema import EvalConfig, EvaluateConfig, RolloutConfig, StageConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer
 from rlreason.data.tasks import load_tasks
 from rlreason.rewards.combine import value_of
 from rlreason.rewards.extract import final_answer
+from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_context, require_model, write_manifest
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
@@ -29,6 +31,7 @@ from rlreason.workers.reward import LoadFailure
 def run(config: EvaluateConfig, job: Job) -> dict[str, float]:
     """The `evaluate` stage: writes metrics.jsonl and samples.jsonl, trains nothing."""
     require_model(config.model)
+    job.log.cut_after(-1)
     figures = evaluate_model(config, job, config.model, dtype=config.dtype, step=0)
     write_manifest(job, config.model_dump(mode="json"), kind="evaluation", figures=figures)
     return figures
@@ -38,6 +41,8 @@ def evaluate_model(config: StageConfig, job: Job, model: str, *, dtype: str, ste
     """Starts engines for `model`, evaluates, ends them. {} where the stage has no evaluation."""
     if config.eval is None:
         return {}
+    if known := _known_figures(config.eval, job, step):
+        return known
     sets = task_sets(config.eval.tasks, config.rollout, load_tokenizer(model))
     require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
     require_reward(config.rewards, list(chain(*sets.values())))
@@ -57,8 +62,11 @@ def evaluate(
     """Figures by metric key, `eval/<task>/...`; written to the run directory as well. {} without `eval:`."""
     if config.eval is None:
         return {}
+    if known := _known_figures(config.eval, job, step):
+        return known
     num_samples = config.eval.samples
     figures: dict[str, float] = {}
+    rows: list[dict[str, Any]] = []
     for name, prompts in sets.items():
         groups, _ = rollouts.collect(rollouts.submit(prompts, num_samples=1, temperature=0.0))
         report_rewards(groups, rollouts, config, job, step)
@@ -66,16 +74,28 @@ def evaluate(
         tokens = [group.samples[0].num_response_tokens for group in groups]
         figures[f"eval/{name}/greedy_accuracy"] = sum(right) / len(right)
         figures[f"eval/{name}/response_tokens_mean"] = sum(tokens) / len(tokens)
-        job.log.samples(sample_rows(groups, step, split=f"eval/{name}/greedy"))
+        rows += sample_rows(groups, step, split=f"eval/{name}/greedy")
         if num_samples:
             pending = rollouts.submit(prompts, num_samples=num_samples, temperature=config.eval.temperature)
             sampled, _ = rollouts.collect(pending)
             report_rewards(sampled, rollouts, config, job, step)
             figures |= {f"eval/{name}/{key}": value for key, value in at_k(sampled, num_samples).items()}
-            job.log.samples(sample_rows(sampled, step, split=f"eval/{name}/sampled"))
-    job.log.metrics(step, figures)
-    say(f"{job.name} evaluation at step {step}: " + ", ".join(f"{k[5:]} {v:.4g}" for k, v in figures.items()))
+            rows += sample_rows(sampled, step, split=f"eval/{name}/sampled")
+    with job.interrupts.shield():
+        job.log.samples(rows)
+        job.log.metrics(step, figures)
+        say(f"{job.name} evaluation at step {step}: " + ", ".join(f"{k[5:]} {v:.4g}" for k, v in figures.items()))
     return figures
+
+
+def _known_figures(config: EvalConfig, job: Job, step: int) -> dict[str, float]:
+    """What an evaluation of this step and these sets wrote; {} where there was none."""
+    last = f"avg@{config.samples}" if config.samples else "greedy_accuracy"
+    wanted = {f"eval/{name}/{last}" for name in config.tasks}
+    for row in read_rows(job.log.path / "metrics.jsonl"):
+        if row["step"] == step and wanted <= row.keys():
+            return {key: value for key, value in row.items() if key.startswith("eval/")}
+    return {}
 
 
 def report_rewards(groups: list[Group], rollouts: RolloutFleet, config: StageConfig, job: Job, step: int) -> None:

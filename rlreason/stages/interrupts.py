@@ -9,12 +9,14 @@ from types import FrameType
 class Interrupts:
     """While installed, a signal raises KeyboardInterrupt; inside `shield()`, at its end.
 
-    A second signal does not wait. Signals reach the main thread only, so this is for the driver.
+    A second signal does not wait: then `is_broken`, what the shield protects is half done, and no checkpoint may be
+    written from it. Signals reach the main thread only, so this is for the driver.
     """
 
     def __init__(self) -> None:
         self._shielded = False
         self._wanted = False
+        self.is_broken = False
 
     @contextmanager
     def installed(self) -> Iterator["Interrupts"]:
@@ -39,4 +41,5 @@ class Interrupts:
         if self._shielded and not self._wanted:
             self._wanted = True
             return
+        self.is_broken = self.is_broken or self._shielded
         raise KeyboardInterrupt

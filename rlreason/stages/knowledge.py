@@ -5,10 +5,12 @@ The model that the SFT stage starts from answers each question several times, an
 such as "I don't know.", those that it reliably gets right with the gold answer; what lies between is left out. Both
 halves are given the same number of conversations: those of the smaller are repeated, up to ten times.
 
-RUN/knowledge.jsonl holds every question with its answers, so that a resumed run does not ask again.
+RUN/knowledge.jsonl holds every question with its answers, so that a resumed run does not ask again unless the model,
+the sampling or the rewards are others.
 Does not: look at what the wrong answers say, or tell a question that nobody can answer from one that this model cannot.
 """
 
+import hashlib
 import json
 import random
 from collections import Counter
@@ -47,9 +49,10 @@ def build(config: SFTConfig, job: Job, tokenizer: Any) -> list[list[Message]]:
     prompts = prompt_tasks(knowledge.questions, config.rollout, tokenizer, SOURCE)
     require_reward(config.rewards, prompts)
     asked = _user_turns(knowledge, prompts)
-    records = _read(job.log.path / FILE, prompts, knowledge.samples)
+    mark = made_with(config, job)
+    records = _read(job.log.path / FILE, prompts, knowledge.samples, mark)
     if records is None:
-        records = [_record(group) for group in _ask(config, job, prompts)]
+        records = [_record(group) | {"made_with": mark} for group in _ask(config, job, prompts)]
     for record in records:
         record["class"] = classify(record["right"], knowledge)
     _write(job.log.path / FILE, records)
@@ -163,14 +166,23 @@ def _user_turns(knowledge: KnowledgeConfig, prompts: list[PromptTask]) -> list[l
     return turns
 
 
-def _read(path: Path, prompts: list[PromptTask], samples: int) -> list[dict[str, Any]] | None:
-    """The records of an earlier start of this run; None where there are none or other questions were asked."""
+def made_with(config: SFTConfig, job: Job) -> str:
+    """A hash of what, beside the questions, decides the answers and their verdicts."""
+    assert config.knowledge is not None
+    model = [config.model, job.inputs.get("parents"), config.learner.dtype]
+    sampling = [config.seed, config.knowledge.temperature, config.rollout.max_response_tokens, config.rollout.stop]
+    rewards = [reward.model_dump(mode="json") for reward in config.rewards]
+    return hashlib.sha256(json.dumps([model, sampling, rewards]).encode()).hexdigest()[:16]
+
+
+def _read(path: Path, prompts: list[PromptTask], samples: int, mark: str) -> list[dict[str, Any]] | None:
+    """The records of an earlier start of this run; None where there are none, or they were made otherwise."""
     if not path.exists():
         return None
     with path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    wanted = [(prompt.text, _golds(prompt.task.answer), samples) for prompt in prompts]
-    found = [(record["question"], record["gold"], len(record["answers"])) for record in records]
+    wanted = [(mark, prompt.text, _golds(prompt.task.answer), samples) for prompt in prompts]
+    found = [(r.get("made_with"), r.get("question"), r.get("gold"), len(r.get("answers", ()))) for r in records]
     return records if found == wanted else None
 
 

@@ -191,6 +191,9 @@ class _Recipe:
             figures = _run_stage(step, config, log, parents(step.config, self.where), self.interrupts)
             shown = {key.removeprefix("eval/"): value for key, value in figures.items() if key.startswith("eval/")}
             summary |= {"status": "done", "eval": shown}
+        except KeyboardInterrupt:
+            summary["status"] = "interrupted"
+            raise
         finally:
             # A stage that was resumed took its earlier time as well.
             summary["duration_s"] = round(took_s + time.time() - start_s, 1)

@@ -29,7 +29,7 @@ from rlreason.stages.evaluate import (
 )
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import num_tokens, rollout_metrics, total_rewards, train_sequences
-from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence
+from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet, Pending, RewardFleet, RolloutFleet
 
@@ -84,13 +84,18 @@ def train(
     """The loop. Returns the last evaluation's figures."""
     checkpointer = Checkpointer(config.checkpoints, job.log, learners)
     step = submitted = checkpointer.resume()["step"]
+    if step > config.steps:
+        raise UserError(f"steps: {config.steps}, but {step} are done; raise it, or start anew with another --run-dir")
     sync(config, learners, rollouts, prompts, version=step)
-    if step == 0:
-        evaluate(config, rollouts, sets, job, step=step)
+    evaluate_every = (config.eval and config.eval.every) or config.steps
     in_flight: deque[Pending] = deque()
     try:
         with Progress(job.name, total=config.steps, done=step) as bar:
-            while step < config.steps:
+            while True:
+                if step % evaluate_every == 0 or step == config.steps:
+                    figures = evaluate(config, rollouts, sets, job, step=step)
+                if step == config.steps:
+                    return figures
                 while len(in_flight) <= config.max_staleness and submitted < config.steps:
                     in_flight.append(
                         rollouts.submit(batch_of(config, prompts, submitted), num_samples=config.samples_per_prompt)
@@ -112,11 +117,9 @@ def train(
                     if checkpointer.is_due(step) or step == config.steps:
                         checkpointer.save({"step": step})
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
-                if config.eval and config.eval.every and step % config.eval.every == 0 and step < config.steps:
-                    evaluate(config, rollouts, sets, job, step=step)
-        return evaluate(config, rollouts, sets, job, step=step)
     except KeyboardInterrupt:
-        checkpointer.save({"step": step})
+        if not job.interrupts.is_broken:
+            checkpointer.save({"step": step})
         raise
 
 

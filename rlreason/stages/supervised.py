@@ -1,7 +1,8 @@
 """Pretraining and SFT: next-token prediction on a mixture of sources, on the learner that RL uses as well.
 
 They differ in where the model comes from and in which tokens count. Rows are checked at the start and encoded as they
-are drawn. Documents are read from disk; the driver holds a number for each, and all conversations.
+are drawn; one that cannot be encoded ends the stage, with its number. Documents are read from disk; the driver holds a
+number for each, and all conversations.
 """
 
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import PretrainConfig, SFTConfig
-from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos
+from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos, thinking_of
 from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
 from rlreason.data.tasks import load_rows, open_rows, origin, texts_of
@@ -20,7 +21,7 @@ from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import evaluate_model
 from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.types import LossSpec, Message, UserError
+from rlreason.types import LossSpec, Message, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet
 
@@ -49,7 +50,7 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
             from rlreason.stages import knowledge
 
             rows = knowledge.build(config, job, tokenizer)
-            sources["knowledge"] = conversation_source(rows, config.knowledge.weight, tokenizer)
+            sources["knowledge"] = conversation_source("knowledge", rows, config.knowledge.weight, tokenizer)
     # The workers start while the driver reads the documents.
     learners = LearnerFleet(
         config.learner, total_steps=config.steps, seed=config.seed, model=config.model, architecture=architecture
@@ -75,7 +76,7 @@ def train(
     `state` is that of the last finished step: batches that are drawn but not yet trained on are drawn again.
     """
     checkpointer = Checkpointer(config.checkpoints, job.log, learners)
-    state: dict[str, Any] = {"data": None, "measured": -1, "figures": {}} | checkpointer.resume()
+    state = begin(checkpointer, config.steps)
     mixture = Mixture(sources, context_tokens=config.context_tokens, seed=config.seed, state=state["data"])
     measure_every, save_every = held_out.every if held_out else None, config.checkpoints.every
     submitted: deque[Any] = deque()
@@ -84,8 +85,9 @@ def train(
     def finish() -> dict[str, float]:
         """The oldest step under way."""
         nonlocal idle_s
-        pending, data, metrics, num_trained, start_s = submitted.popleft()
+        pending, data, metrics, num_trained, start_s = submitted[0]
         metrics |= {key: value for key, value in learners.finish_update(pending).items() if key in UPDATE_KEYS}
+        submitted.popleft()
         start_s, idle_s = max(start_s, idle_s), time.monotonic()
         metrics["throughput/train_tokens_per_s"] = num_trained / (idle_s - start_s)
         state.update(step=state["step"] + 1, data=data)
@@ -115,10 +117,21 @@ def train(
                     metrics = finish()
                 bar.step(state["step"], f"loss {metrics['policy/loss']:.4f}")
     except KeyboardInterrupt:
-        while submitted:
-            finish()
-        checkpointer.save(state)
+        if not job.interrupts.is_broken:
+            while submitted:
+                finish()
+            checkpointer.save(state)
         raise
+
+
+def begin(checkpointer: Checkpointer, num_steps: int) -> dict[str, Any]:
+    """The state to go on from. UserError where more steps are done than are wanted."""
+    state: dict[str, Any] = {"data": None, "measured": -1, "figures": {}} | checkpointer.resume()
+    if state["step"] > num_steps:
+        raise UserError(
+            f"steps: {num_steps}, but {state['step']} are done; raise it, or start anew with another --run-dir"
+        )
+    return state
 
 
 def next_due(step: int, every: int | None, total: int) -> int:
@@ -218,7 +231,7 @@ def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
     if config.knowledge is not None and "knowledge" in config.data:
         raise UserError("data: `knowledge` is the name of the rows that this stage makes; choose another")
     sources = {
-        name: conversation_source(conversations(load_rows(data), origin(data)), data.weight, tokenizer)
+        name: conversation_source(name, conversations(load_rows(data), origin(data)), data.weight, tokenizer)
         for name, data in config.data.items()
     }
     if config.too_long == "error":
@@ -227,12 +240,26 @@ def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
     return sources
 
 
-def conversation_source(rows: list[list[Message]], weight: float, tokenizer: Any) -> Source:
-    return Source(
-        rows=rows,
-        weight=weight,
-        encode=lambda rows: [[sequence] for sequence in encode_conversations(tokenizer, rows)],
-    )
+def conversation_source(name: str, rows: list[list[Message]], weight: float, tokenizer: Any) -> Source:
+    """Raises UserError with the row that the chat template refuses: here one of each shape (roles, and which turns have
+    thinking) is tried, since templates refuse or drop by shape; what it refuses for its text shows when it is drawn.
+    """
+
+    def encode(drawn: list[list[Message]]) -> list[list[TrainSequence]]:
+        try:
+            return [[sequence] for sequence in encode_conversations(tokenizer, drawn)]
+        except UserError:
+            for row in drawn:
+                try:
+                    encode_conversations(tokenizer, [row])
+                except UserError as error:
+                    place = next(place for place, other in enumerate(rows) if other is row)
+                    raise UserError(f"data `{name}`, row {place}: {error}") from None
+            raise
+
+    shapes = {tuple((turn["role"], bool(thinking_of(turn))) for turn in row): row for row in reversed(rows)}
+    encode(list(shapes.values()))
+    return Source(rows=rows, weight=weight, encode=encode)
 
 
 def require_fit(name: str, source: Source, context_tokens: int) -> None:

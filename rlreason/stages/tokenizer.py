@@ -7,6 +7,7 @@ of them, and says so. The stage is short and has no checkpoints: `--resume` does
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -39,7 +40,7 @@ HARD_TEXTS = [
 def run(config: TokenizerConfig, job: Job) -> dict[str, float]:
     """Writes final/: tokenizer and template. No evaluation figures. Raises UserError for a bad source or template."""
     job.log.cut_after(-1)
-    others = {name: load_tokenizer(name) for name in config.compare_with}
+    others = {label: load_tokenizer(name, needs_eos=False) for name, label in _labels(config.compare_with).items()}
     template = CHAT_TEMPLATE if config.chat_template is None else _read(config.chat_template)
     measured = _first_texts(config, held_out=True)
     is_split = bool(measured) and next(_training_texts(config, is_split=True), None) is not None
@@ -59,14 +60,14 @@ def run(config: TokenizerConfig, job: Job) -> dict[str, float]:
         "tokenizer/vocab_size": float(len(tokenizer)),
         "tokenizer/utilisation": utilisation(tokenizer, measured),
         "tokenizer/bytes_per_token": compression(tokenizer, measured),
-    } | {f"tokenizer/{_short(name)}/bytes_per_token": compression(other, measured) for name, other in others.items()}
+    } | {f"tokenizer/{name}/bytes_per_token": compression(other, measured) for name, other in others.items()}
     job.log.metrics(0, figures)
     job.log.samples(_sample(tokenizer, text) for text in measured[:SAMPLES])
     what = f"{len(measured)} {'held-out ' if is_split else ''}documents{'' if is_split else ' that it was trained on'}"
     job.log.event("measured", documents=len(measured), held_out=is_split)
-    sizes = {_short(name): len(other) for name, other in others.items()}
     beside = (
-        f"; {name} ({size:,}): {figures[f'tokenizer/{name}/bytes_per_token']:.3f}" for name, size in sizes.items()
+        f"; {name} ({len(other):,}): {figures[f'tokenizer/{name}/bytes_per_token']:.3f}"
+        for name, other in others.items()
     )
     say(
         f"{job.name}: {len(tokenizer):,} tokens, {figures['tokenizer/bytes_per_token']:.3f} bytes a token on {what}"
@@ -108,10 +109,11 @@ def _sample(tokenizer: Any, text: str) -> dict[str, Any]:
     return {"step": 0, "split": "tokens", "prompt": shown, "response": pieces, "num_tokens": len(ids)}
 
 
-def _short(name: str) -> str:
-    """The last part of a path or hub name; of a stage's `RUN/final`, RUN's."""
-    parts = [part for part in Path(name).parts if part != "final"]
-    return parts[-1] if parts else name
+def _labels(names: list[str]) -> dict[str, str]:
+    """The last part of each path or hub name, of a stage's `RUN/final` RUN's; the whole where two end alike."""
+    last = {name: next((part for part in reversed(Path(name).parts) if part != "final"), name) for name in names}
+    shared = Counter(last.values())
+    return {name: part if shared[part] == 1 else name for name, part in last.items()}
 
 
 def _read(path: str) -> str:

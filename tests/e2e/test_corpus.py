@@ -118,7 +118,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def benchmark(files: Path) -> dict[str, Any]:
-    return {"data": [str(files.parent / "benchmark.jsonl")]}
+    return {"data": {"quiz": {"path": str(files.parent / "benchmark.jsonl")}}}
 
 
 def run(folder: Path, sources: dict[str, Any], **keys: Any) -> dict[str, float]:
@@ -187,7 +187,7 @@ def test_every_record_is_told_of_and_the_planted_ones_are_found(one_node: Path) 
         "pages/h-empty.txt",
         "pages/j.txt.gz",
     }
-    assert len(manifest["files"]) == 19 and all(len(file["sha256"]) == 64 for file in manifest["files"])
+    assert len(manifest["files"]) == 19 and all(file["modified_ns"] for file in manifest["files"])
     assert not (one_node / "work").exists()
 
 
@@ -286,8 +286,10 @@ def test_a_worker_that_fails_is_one_line(four_nodes: None, files: Path, tmp_path
     file = units.InputFile(source="pages", path=str(files / "c0.txt"), num_bytes=1000, modified_ns=0)
     [unit] = units.group_files([file], config, "")
     (tmp_path / unit.name).write_text("in the place of the unit's folder")
-    with pytest.raises(RunError, match=r"^a worker failed: NotADirectoryError: .*; with --resume .*$"):
-        list(pipeline.clean_units([unit], config.sources, config, frozenset(), tmp_path))
+    with pytest.raises(
+        RunError, match=r"^a worker failed: NotADirectoryError: .*cleaning one of .*c0\.txt; with --resume .*$"
+    ):
+        list(pipeline.clean_units([unit], config.sources, config, None, tmp_path))
 
 
 @pytest.mark.parametrize(

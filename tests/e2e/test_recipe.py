@@ -63,15 +63,17 @@ def test_what_is_done_and_unchanged_is_left_alone(start: Callable[..., Any], rec
     assert go() == STAGES
     check_artifacts(run)
     assert go("--resume") == []
-    assert go("--resume", "20-tokenizer.vocab_size=330") == ["20-tokenizer", "30-pretrain"]
+    assert go("--resume", "20-tokenizer.vocab_size=300") == ["20-tokenizer", "30-pretrain"]
     assert (run / "old/20-tokenizer-1/final/tokenizer.json").exists() and (run / "old/30-pretrain-1/final").exists()
-    same = ["20-tokenizer.vocab_size=330"]
+    same = ["20-tokenizer.vocab_size=300"]
     assert go("--only", "20-tokenizer", *same) == ["20-tokenizer"]
     assert go("--resume", *same) == [], "the same tokenizer came out, so the model need not be made again"
     assert go("--from", "30-pretrain", *same) == ["30-pretrain"]
 
-    config = run / "20-tokenizer/final/tokenizer.json"
-    config.write_text(config.read_text().replace('"The"', '"Teh"').replace('"ĠThe"', '"ĠTeh"').replace('"at"', '"ta"'))
+    file = run / "20-tokenizer/final/tokenizer.json"
+    body = json.loads(file.read_text())
+    body["model"]["merges"].pop()
+    file.write_text(json.dumps(body))
     go("--from", "30-pretrain", *same, status=2)
     assert "20-tokenizer" in errors[-1] and "its tokenizer is not the one that it was made with" in errors[-1]
     assert errors[-1].count("\n") == 1

@@ -76,5 +76,6 @@ def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
     for name in ("samples.jsonl", "aside.jsonl", *(f"final/{part}" for part in parts)):
         assert (wounded / name).read_bytes() == (unhurt / name).read_bytes(), name
     counts = json.loads((wounded / "manifest.json").read_text())["counts"]
-    assert counts == {"kept": NUM_FILES * DOCUMENTS, "exact_duplicate": NUM_FILES}
+    told = {rule: count for rule, count in counts.items() if count}
+    assert told == {"kept": NUM_FILES * DOCUMENTS, "exact_duplicate": NUM_FILES}
     assert not (wounded / "work").exists()

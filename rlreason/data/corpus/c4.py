@@ -13,13 +13,10 @@ CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
-def check(text: str, rule: C4Rule) -> str | None:
-    """Why the page is dropped, as `c4: 3 sentences < 5`; None where it is kept."""
-    return apply(text, rule)[1]
-
-
 def apply(text: str, rule: C4Rule) -> tuple[str, str | None]:
-    """The text without the lines that are cut, and None; or the text as it was, and why the page is dropped."""
+    """The text without the lines that are cut, and None; or the text as it was, and why the page is dropped, as
+    `c4: 3 sentences < 5`. A page of which no line is left is dropped.
+    """
     kept = []
     num_sentences = 0
     for line in text.splitlines():
@@ -40,4 +37,5 @@ def apply(text: str, rule: C4Rule) -> tuple[str, str | None]:
         kept.append(line)
     if num_sentences < rule.min_sentences:
         return text, f"c4: {num_sentences} sentences < {rule.min_sentences}"
-    return "\n".join(kept).strip(), None
+    left = "\n".join(kept).strip()
+    return (left, None) if left else (text, "c4: no line is left")

@@ -4,11 +4,12 @@ Order: url, extraction, language, gopher_repetition, gopher_quality, c4, fineweb
 masked last, in what is kept. Duplicates need the other documents and are not judged here.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rlreason.config.corpus import CorpusConfig
-from rlreason.data.corpus import c4, decontaminate, fineweb, gopher, language, pii, url
+from rlreason.data.corpus import c4, fineweb, gopher, language, pii, url
+from rlreason.data.corpus.decontaminate import Benchmarks, contaminated
 from rlreason.data.corpus.extract import ExtractionError, extract
 from rlreason.data.corpus.records import Record
 from rlreason.data.corpus.words import words
@@ -24,12 +25,14 @@ def active_rules(config: CorpusConfig) -> list[str]:
     return [rule for rule in RULES if getattr(config, rule) is not None]
 
 
-def clean(record: Record, config: CorpusConfig, benchmark_hashes: Collection[int] = frozenset()) -> dict[str, Any]:
-    """One flat row: id, source, url, date, text, language, language_score, num_words, dropped_by, reason.
+def clean(record: Record, config: CorpusConfig, benchmarks: Benchmarks | None = None) -> dict[str, Any]:
+    """One flat row: id, source, url, date, text, language, language_score, num_words, dropped_by, reason, and what was
+    changed: lines_cut (by c4) and pii_masked (addresses).
 
     `dropped_by` is None in a row to keep; else a rule, what the reader said, `extraction_failed` or `empty`, with
     `reason` in one line and `text` as it was then, "" where there is none. language is "" and its score 0.0 where
-    nobody looked. num_words counts the text of the row. `benchmark_hashes` come from `decontaminate.load_hashes`.
+    nobody looked. num_words is 0 where the row is dropped. `benchmarks` come from `decontaminate.load_benchmarks`. What
+    a library raises over a strange record is not caught here.
 
     With `tag_only` no rule drops; each adds `verdict_RULE`: why it would have, or None. The rows without a verdict
     are, text and all, those that are kept without `tag_only`.
@@ -37,24 +40,25 @@ def clean(record: Record, config: CorpusConfig, benchmark_hashes: Collection[int
     row: dict[str, Any] = {
         **{"id": record.id, "source": record.source, "url": record.url, "date": record.date, "text": ""},
         **{"language": "", "language_score": 0.0, "num_words": 0, "dropped_by": record.dropped_by},
-        "reason": record.reason or None,
+        **{"reason": record.reason or None, "lines_cut": 0, "pii_masked": 0},
     }
     if config.tag_only:
         row |= {f"{VERDICT}{rule}": None for rule in active_rules(config)}
-    for rule, verdict in _verdicts(record, row, config, benchmark_hashes) if record.dropped_by is None else ():
+    for rule, verdict in _verdicts(record, row, config, benchmarks) if record.dropped_by is None else ():
         if verdict and rule in RULES and config.tag_only:
             row[f"{VERDICT}{rule}"] = verdict
         elif verdict:
             row["dropped_by"], row["reason"] = rule, verdict
             break
-    if row["dropped_by"] is None and config.mask_pii:
-        row["text"] = pii.mask(row["text"])
-    row["num_words"] = len(words(row["text"]))
+    if row["dropped_by"] is None:
+        if config.mask_pii:
+            row["text"], row["pii_masked"] = pii.mask(row["text"])
+        row["num_words"] = len(words(row["text"]))
     return row
 
 
 def _verdicts(
-    record: Record, row: dict[str, Any], config: CorpusConfig, benchmark_hashes: Collection[int]
+    record: Record, row: dict[str, Any], config: CorpusConfig, benchmarks: Benchmarks | None
 ) -> Iterator[tuple[str, str | None]]:
     """Each step's name and why it drops the page, one after the other; fills in the row's text and language."""
     if config.url:
@@ -72,10 +76,17 @@ def _verdicts(
     if config.gopher_quality:
         yield "gopher_quality", gopher.check_quality(row["text"], config.gopher_quality)
     if config.c4:
+        num_lines = _num_lines(row["text"])
         row["text"], verdict = c4.apply(row["text"], config.c4)
+        row["lines_cut"] = num_lines - _num_lines(row["text"])
         yield "c4", verdict
     if config.fineweb:
         yield "fineweb", fineweb.check(row["text"], config.fineweb)
-    if config.decontamination:
-        found = decontaminate.contaminated(row["text"], benchmark_hashes, config.decontamination.ngram)
+    if config.decontamination and benchmarks:
+        found = contaminated(row["text"], benchmarks)
         yield "decontamination", f"decontamination: {found}" if found else None
+
+
+def _num_lines(text: str) -> int:
+    """Without blank ones."""
+    return sum(bool(line.strip()) for line in text.splitlines())

@@ -13,23 +13,18 @@ from rlreason.data.corpus.words import plain_words
 
 
 def text_hash(text: str) -> bytes:
-    """16 bytes that documents share which differ in case, punctuation and white space only."""
-    return blake2b(" ".join(plain_words(text)).encode(), digest_size=16).digest()
+    """16 bytes that documents share whose words are the same: case, punctuation, symbols and white space apart."""
+    return blake2b(" ".join(_words(text)).encode(), digest_size=16).digest()
 
 
 def signature(text: str, rule: DedupRule, seed: int) -> list[int]:
     """MinHash of the set of word n-grams: bands x rows numbers of 32 bits. A text of fewer words is one n-gram."""
     from rensa import RMinHash
 
-    words = plain_words(text)
-    sketch = RMinHash(rule.bands * rule.rows, seed)
+    words = _words(text)
+    sketch = RMinHash(rule.bands * rule.rows, seed % 2**64)
     sketch.update({" ".join(words[i : i + rule.ngram]) for i in range(max(len(words) - rule.ngram, 0) + 1)})
     return list(sketch.digest())
-
-
-def similarity(first: list[int], second: list[int]) -> float:
-    """Estimate of the Jaccard similarity of two documents, from signatures of one rule and seed."""
-    return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)
 
 
 def band_keys(text: str, rule: DedupRule, seed: int) -> list[bytes]:
@@ -38,6 +33,11 @@ def band_keys(text: str, rule: DedupRule, seed: int) -> list[bytes]:
     bands = (numbers[band * rule.rows : (band + 1) * rule.rows] for band in range(rule.bands))
     packed = (struct.pack(f"<{rule.rows + 1}I", band, *row) for band, row in enumerate(bands))
     return [text_hash(text), *(blake2b(key, digest_size=16).digest() for key in packed)]
+
+
+def _words(text: str) -> list[str]:
+    """A text without letters and digits is one word, lest all of them are alike."""
+    return plain_words(text) or [text]
 
 
 def clusters(pairs: Iterable[tuple[str, bytes]]) -> dict[str, str]:

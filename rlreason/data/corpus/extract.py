@@ -42,6 +42,8 @@ def extract(html: str, extractor: Literal["trafilatura", "resiliparse"]) -> str:
 def _trafilatura(html: str) -> str:
     import trafilatura
 
+    if "html" not in html[:50].lower():
+        html = f"<html><body>{html}</body></html>"  # the library takes no fragment
     return trafilatura.extract(html, favor_precision=True, include_comments=False) or ""
 
 

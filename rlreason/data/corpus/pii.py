@@ -19,11 +19,14 @@ _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:])[23][0-9a-fA-F]{3}:[0-9a-fA-F:]{2,34}(?![\w:])")
 
 
-def mask(text: str) -> str:
-    """The text with every e-mail address and public IP address replaced; masking twice changes nothing."""
-    if "@" in text:
-        text = _EMAIL.sub(EMAIL, text)
-    return _IPV6.sub(lambda found: _masked(found[0], IPV6), _IPV4.sub(lambda found: _masked(found[0], IPV4), text))
+def mask(text: str) -> tuple[str, int]:
+    """The text with every e-mail and public IP address replaced, and how many. Masking twice changes nothing."""
+    masked = _EMAIL.sub(EMAIL, text) if "@" in text else text
+    masked = _IPV4.sub(lambda found: _masked(found[0], IPV4), masked)
+    masked = _IPV6.sub(lambda found: _masked(found[0], IPV6), masked)
+    if masked == text:
+        return text, 0
+    return masked, sum(masked.count(placeholder) - text.count(placeholder) for placeholder in (EMAIL, IPV4, IPV6))
 
 
 def _masked(address: str, placeholder: str) -> str:

@@ -9,9 +9,8 @@ The driver holds a number for each document and the ids of the duplicates, never
 
 import json
 import logging
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,19 @@ import ray.exceptions
 
 from rlreason.config.corpus import CorpusConfig, CorpusSource
 from rlreason.data.corpus.clean import VERDICT
+from rlreason.data.corpus.decontaminate import Benchmarks
 from rlreason.data.corpus.dedup import clusters
-from rlreason.data.corpus.units import BATCH_ROWS, Row, Samples, Unit, clean_unit, order_of, schema
+from rlreason.data.corpus.records import plain_name
+from rlreason.data.corpus.units import (
+    BATCH_ROWS,
+    Row,
+    Samples,
+    Unit,
+    clean_unit,
+    order_of,
+    remove_folder,
+    schema,
+)
 from rlreason.types import RunError, UserError
 
 if TYPE_CHECKING:
@@ -34,6 +44,23 @@ BUCKET_KEYS = 1_000_000
 """Deduplication keys that one task groups."""
 SAMPLED = -1
 """In place of a file's number: a duplicate to look at."""
+NUM_NAMED = 5
+"""Files that an error names, at most."""
+Apply = Callable[["pyarrow.Table"], "pyarrow.Table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Where each document goes. Documents stand for themselves by their place in the seed's order, `order_of`."""
+
+    cuts: "numpy.ndarray"
+    """uint64 [files - 1]: at which each file but the first begins."""
+    duplicates: "numpy.ndarray"
+    """uint64 [duplicates], rising."""
+    verdicts: "pyarrow.Array"
+    """[duplicates]: why each of them is one; of length 0 where nobody asks."""
+    chosen: "numpy.ndarray"
+    """uint64: the duplicates to look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +74,21 @@ class Written:
 
 
 def clean_units(
-    units: list[Unit], sources: dict[str, CorpusSource], config: CorpusConfig, benchmark: frozenset[int], work: Path
+    units: list[Unit],
+    sources: dict[str, CorpusSource],
+    config: CorpusConfig,
+    benchmarks: Benchmarks | None,
+    work: Path,
 ) -> Iterator[Row]:
     """Each unit's summary, as it gets ready; at once for those that an earlier run finished.
 
-    {"unit", "resumed", "counts": {rule or "kept": records}, "documents": rows written, "samples": {rule: rows},
-    "files": [{source, path, bytes, sha256}]}. RunError where a worker fails.
+    {"unit", "resumed", "counts": {rule or "kept": records}, "changes": {one of CHANGES: number}, "documents": rows
+    written, "samples": {rule: rows}, "files": [{source, path, bytes, modified_ns}]}. RunError, with the files that were
+    being cleaned, where a worker fails.
     """
     work.mkdir(exist_ok=True)
     for left in {path.name for path in work.iterdir()} - {unit.name for unit in units}:
-        shutil.rmtree(work / left)  # another configuration's, or cut short
+        remove_folder(work / left)  # another configuration's, or cut short
     todo = []
     for unit in units:
         summary = work / unit.name / "summary.json"
@@ -66,13 +98,13 @@ def clean_units(
             todo.append(unit)
     if not todo:
         return
-    hashes = ray.put(benchmark)
+    shared = ray.put(benchmarks)
 
     def task(row: Row) -> Row:
-        return {"summary": json.dumps(clean_unit(row["item"], sources, config, ray.get(hashes), work))}
+        return {"summary": json.dumps(clean_unit(row["item"], sources, config, ray.get(shared), work))}
 
     found = _data().from_items(todo, override_num_blocks=len(todo)).map(task, num_cpus=config.cpus)
-    with _readable_errors():
+    with _readable_errors(todo, work):
         for row in found.iter_rows():
             yield {**json.loads(row["summary"]), "resumed": False}
 
@@ -95,18 +127,22 @@ def find_duplicates(units: list[Unit], config: CorpusConfig, work: Path, num_doc
         types += [("is_exact", pyarrow.bool_()), ("key", pyarrow.binary())]
         return pyarrow.table({"bucket": buckets, **arrays}, schema=pyarrow.schema(types))
 
-    keys = _documents(units, work, ["id", "keys"], keyed, config)
+    keys = _documents(units, work, ["id", "keys"], lambda: keyed, config)
     pairs = keys.groupby("bucket").map_groups(_sharing, batch_format="pyarrow", num_cpus=config.cpus)
-    found, exact = [], set()
-    with _readable_errors():
+    exact = set()
+
+    def found() -> Iterator[tuple[str, bytes]]:
         for row in pairs.iter_rows():
-            found.append((row["id"], row["of"].encode()))
             if row["is_exact"] and row["id"] != row["of"]:
                 exact.add(row["id"])
+            yield row["id"], row["of"].encode()
+
+    with _readable_errors():
+        kept = clusters(found())
     return {
-        id: {"rule": "exact_duplicate" if id in exact else "near_duplicate", "of": kept}
-        for id, kept in clusters(found).items()
-        if id != kept
+        id: {"rule": "exact_duplicate" if id in exact else "near_duplicate", "of": of}
+        for id, of in kept.items()
+        if id != of
     }
 
 
@@ -127,17 +163,17 @@ def write_parts(
     for id, row in duplicates.items():
         samples.add(row["rule"], {"id": id, "url": "", "reason": row["of"], "text": ""})
     chosen = {row["id"] for rows in samples.rows().values() for row in rows}
-    cuts = _cuts(units, {} if config.tag_only else duplicates, config, work)
-    shared = ray.put((duplicates, chosen, cuts))
+    shared = ray.put(_routes(units, duplicates, chosen, config, work))
 
-    def routed(table: "pyarrow.Table") -> "pyarrow.Table":
-        return _routed(table, *ray.get(shared), tag_only=config.tag_only)
+    def routing() -> Apply:
+        routes = ray.get(shared)  # once for each task, not for each table
+        return lambda table: _routed(table, routes, tag_only=config.tag_only)
 
     def written(group: "pyarrow.Table") -> "pyarrow.Table":
         return _written(group, folder)
 
     names = [name for name in schema(config).names if name != "keys"]
-    parts = _documents(units, work, names, routed, config).groupby("part")
+    parts = _documents(units, work, names, routing, config).groupby("part")
     documents, characters, samples = 0, 0, Samples(config.dropped_samples, config.seed)
     with _readable_errors():
         for row in parts.map_groups(written, batch_format="pyarrow", num_cpus=config.cpus).iter_rows():
@@ -151,36 +187,44 @@ def write_parts(
     return Written(num_documents=documents, num_characters=characters, samples=samples.rows())
 
 
-def _cuts(units: list[Unit], drops: dict[str, Row], config: CorpusConfig, work: Path) -> "numpy.ndarray":
-    """The place in the seed's order at which each file but the first begins."""
+def _routes(
+    units: list[Unit], duplicates: dict[str, Row], chosen: set[str], config: CorpusConfig, work: Path
+) -> Routes:
+    """With `tag_only` duplicates stay in their files and get a verdict; otherwise they are left out of the count."""
     import numpy
+    import pyarrow
     import pyarrow.dataset
 
     paths = [str(work / unit.name / "documents.parquet") for unit in units]
-    orders = numpy.sort(
-        pyarrow.dataset.dataset(paths, format="parquet").to_table(columns=["order"])["order"].to_numpy()
+    orders = pyarrow.dataset.dataset(paths, format="parquet").to_table(columns=["order"])["order"].to_numpy()
+    places = {id: order_of(config.seed, id) for id in duplicates}
+    ids = sorted(duplicates, key=places.__getitem__)
+    dropped = numpy.array([places[id] for id in ids], dtype=numpy.uint64)
+    staying = numpy.sort(orders if config.tag_only else orders[~numpy.isin(orders, dropped)])
+    verdicts = [f"{duplicates[id]['rule']} of {duplicates[id]['of']}" for id in ids] if config.tag_only else []
+    return Routes(
+        cuts=staying[config.rows_per_file :: config.rows_per_file],
+        duplicates=dropped,
+        verdicts=pyarrow.array(verdicts, pyarrow.large_string()),
+        chosen=numpy.array(sorted(places[id] for id in chosen), dtype=numpy.uint64),
     )
-    dropped = numpy.array([order_of(config.seed, id) for id in drops], dtype=numpy.uint64)
-    return orders[~numpy.isin(orders, dropped)][config.rows_per_file :: config.rows_per_file]
 
 
-def _routed(
-    table: "pyarrow.Table", duplicates: dict[str, Row], chosen: set[str], cuts: "numpy.ndarray", *, tag_only: bool
-) -> "pyarrow.Table":
+def _routed(table: "pyarrow.Table", routes: Routes, *, tag_only: bool) -> "pyarrow.Table":
     """With the number of the file that each row goes to; SAMPLED for chosen duplicates, the others are taken out."""
     import numpy
     import pyarrow
 
-    ids = table["id"].to_pylist()
-    verdicts = [f"{duplicates[id]['rule']} of {duplicates[id]['of']}" if id in duplicates else None for id in ids]
-    is_copy = numpy.array([verdict is not None for verdict in verdicts], dtype=bool)
-    is_chosen = numpy.array([id in chosen for id in ids], dtype=bool)
-    parts = numpy.searchsorted(cuts, table["order"].to_numpy(), side="right").astype(numpy.int64)
+    orders = table["order"].to_numpy()
+    parts = numpy.searchsorted(routes.cuts, orders, side="right").astype(numpy.int64)
+    is_copy = numpy.isin(orders, routes.duplicates)
     if tag_only:
-        table = table.append_column(f"{VERDICT}dedup", pyarrow.array(verdicts, pyarrow.string()))
+        places = pyarrow.array(numpy.searchsorted(routes.duplicates, orders), mask=~is_copy)
+        table = table.append_column(f"{VERDICT}dedup", routes.verdicts.take(places).cast(pyarrow.string()))
         return table.append_column("part", pyarrow.array(parts))
     parts[is_copy] = SAMPLED
-    return table.append_column("part", pyarrow.array(parts)).filter(pyarrow.array(~is_copy | is_chosen))
+    stays = ~is_copy | numpy.isin(orders, routes.chosen)
+    return table.append_column("part", pyarrow.array(parts)).filter(pyarrow.array(stays))
 
 
 def _written(group: "pyarrow.Table", folder: Path) -> "pyarrow.Table":
@@ -205,15 +249,16 @@ def _documents(
     units: list[Unit],
     work: Path,
     columns: list[str],
-    apply: Callable[["pyarrow.Table"], "pyarrow.Table"],
+    applying: Callable[[], Apply],
     config: CorpusConfig,
 ) -> "ray.data.Dataset":
-    """The kept documents of all units, a table of BATCH_ROWS at a time through `apply`."""
+    """The kept documents of all units, a table of BATCH_ROWS at a time through what `applying` gives each task."""
 
     def read(batch: "pyarrow.Table") -> Iterator["pyarrow.Table"]:
         import pyarrow
         import pyarrow.parquet
 
+        apply = applying()
         for path in batch["path"].to_pylist():
             file = pyarrow.parquet.ParquetFile(path)
             for table in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
@@ -241,8 +286,11 @@ def _data() -> Any:
 
 
 @contextmanager
-def _readable_errors() -> Iterator[None]:
-    """A worker's failure as one line; a mistake of the user's that a worker found stays one."""
+def _readable_errors(units: Sequence[Unit] = (), work: Path | None = None) -> Iterator[None]:
+    """A worker's failure as one line; a mistake of the user's that a worker found stays one.
+
+    `units` are those that are being cleaned in `work`: a unit that was begun and not finished is named by its files.
+    """
     try:
         yield
     except ray.exceptions.RayError as error:
@@ -253,5 +301,15 @@ def _readable_errors() -> Iterator[None]:
             raise UserError(str(cause)) from None
         line = (str(cause).strip().splitlines() or ["no message"])[-1]
         raise RunError(
-            f"a worker failed: {type(cause).__name__}: {line}; with --resume the run goes on from its finished units"
+            f"a worker failed: {type(cause).__name__}: {line}{_begun(units, work) if work else ''}; "
+            "with --resume the run goes on from its finished units"
         ) from error
+
+
+def _begun(units: Sequence[Unit], work: Path) -> str:
+    """`; it was cleaning one of A, B`: a process that dies cannot say which."""
+    names = [path.name for path in work.glob(".writing-*")]
+    begun = [unit for unit in units if any(name.startswith(f".writing-{unit.name}-") for name in names)]
+    files = [plain_name(file.path) for unit in begun for file in unit.files]
+    more = f" and {len(files) - NUM_NAMED} more" if len(files) > NUM_NAMED else ""
+    return f"; it was cleaning one of {', '.join(files[:NUM_NAMED])}{more}" if files else ""

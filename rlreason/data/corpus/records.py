@@ -2,22 +2,29 @@
 
 Nothing is lost in silence: what is no document is yielded as well, with `dropped_by` set. Nothing is fatal: a torn or
 broken part of a file is a record with `dropped_by="broken"`, and reading goes on behind it where the format allows
-(WARC: at the next record; JSONL: the next line; Parquet: the next row group). Does not extract and does not judge text.
+(WARC: at the next record; JSONL: the next line; Parquet: the next row group). No document is larger than
+MAX_PAGE_BYTES, however small its file. Does not extract and does not judge text.
 """
 
 import gzip
 import io
 import json
 import lzma
+import os
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote_from_bytes
 
 from rlreason.config.corpus import CorpusSource
-from rlreason.data.corpus.encoding import decode, sound
+from rlreason.data.corpus.encoding import BOMS, decode, sound
+
+if TYPE_CHECKING:
+    import pyarrow
 
 FORMATS = {
     ".warc": "warc",
@@ -26,6 +33,8 @@ FORMATS = {
     ".html": "html",
     ".htm": "html",
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".parquet": "parquet",
     ".txt": "text",
     ".md": "text",
@@ -33,6 +42,25 @@ FORMATS = {
 COMPRESSIONS = (".gz", ".zst", ".xz")
 TORN = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What a damaged compressed file raises; gzip.BadGzipFile and Arrow's input errors are OSErrors."""
+FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a library may raise over one strange record. Their subclasses too: RecursionError, UnicodeError."""
+MAX_PAGE_BYTES = 16 << 20
+"""A larger page is no text that anybody wrote, and takes minutes to extract."""
+MAX_WHOLE_BYTES = 1 << 30
+"""Of a compressed Parquet file, which is held in memory."""
+ZEROS = re.compile(r"\.0+$")
+TOO_LARGE = f"more than {MAX_PAGE_BYTES} bytes"
+
+File = io.BufferedReader | gzip.GzipFile | lzma.LZMAFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,35 +94,47 @@ def read_records(path: Path, source: CorpusSource, name: str) -> Iterator[Record
     """Every record of one file, in its order, at most `source.limit`. `name` is the source's in the configuration.
 
     Ids are relative to `source.path`, so that they are the same wherever the data lies; for files that `generate`
-    wrote, pass a source whose `path` is their folder. A file without a byte is one broken record.
+    wrote, pass a source whose `path` is their folder. A file without a record is one broken record.
     """
     return islice(_records(path, source, name), source.limit)
 
 
+def plain_name(name: str) -> str:
+    """A file's name as text that can be stored and shown: what is not is percent-encoded, byte by byte."""
+    return name if name.isprintable() and "%" not in name else quote_from_bytes(os.fsencode(name))
+
+
 def _records(path: Path, source: CorpusSource, name: str) -> Iterator[Record]:
-    stem = sound(f"{name}/{_relative(path, source.path)}".encode("utf-8", "replace").decode())
+    stem = f"{name}/{plain_name(_relative(path, source.path))}"
+    records = _of_file(path, stem, source, name)
+    try:
+        first = next(records, None)
+        yield first or Record(id=f"{stem}#0", source=name, dropped_by="broken", reason="no record in the file")
+        yield from records
+    except (OSError, *FAULTS) as error:
+        yield Record(id=f"{stem}#rest", source=name, dropped_by="broken", reason=f"cannot be read: {one_line(error)}")
+
+
+def _of_file(path: Path, stem: str, source: CorpusSource, name: str) -> Iterator[Record]:
     kind = format_of(path) if source.format == "auto" else source.format
     readers = {"html": _document, "text": _document, "jsonl": _jsonl, "parquet": _parquet}
-    try:
-        if path.stat().st_size == 0:
-            yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason="the file is empty")
-        elif kind == "warc":
-            from rlreason.data.corpus.warc import read_warc
+    if path.stat().st_size == 0:
+        yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason="the file is empty")
+    elif kind == "warc":
+        from rlreason.data.corpus.warc import read_warc
 
-            yield from read_warc(path, stem, name)
-        elif kind is None:
-            yield Record(id=f"{stem}#0", source=name, dropped_by="not_text", reason="no known ending of a file's name")
-        else:
-            yield from readers[kind](path, stem, name, source)
-    except OSError as error:
-        yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason=f"cannot be read: {one_line(error)}")
+        yield from read_warc(path, stem, name)
+    elif kind is None:
+        yield Record(id=f"{stem}#0", source=name, dropped_by="not_text", reason="no known ending of a file's name")
+    else:
+        yield from readers[kind](path, stem, name, source)
 
 
 def one_line(error: Exception) -> str:
     return " ".join(sound(f"{type(error).__name__}: {error}").split())[:300]
 
 
-def opened(path: Path) -> io.BufferedIOBase:
+def opened(path: Path) -> File:
     """The file's bytes, decompressed by its name."""
     match path.suffix.lower():
         case ".gz":
@@ -123,10 +163,14 @@ def _document(path: Path, stem: str, name: str, source: CorpusSource) -> Iterato
     is_html = (format_of(path) if source.format == "auto" else source.format) == "html"
     try:
         with opened(path) as file:
-            text = decode(file.read(), is_html=is_html)
+            data = file.read(MAX_PAGE_BYTES + 1)
     except TORN as error:
         yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason=one_line(error))
+        return
+    if len(data) > MAX_PAGE_BYTES:
+        yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason=TOO_LARGE)
     else:
+        text = decode(data, is_html=is_html)
         yield Record(id=f"{stem}#0", source=name, kind="html" if is_html else "text", payload=text)
 
 
@@ -134,12 +178,34 @@ def _jsonl(path: Path, stem: str, name: str, source: CorpusSource) -> Iterator[R
     row = 0
     try:
         with opened(path) as file:
-            for line in file:
-                if line.strip():
+            for line in _lines(file):
+                if line is None:
+                    yield Record(id=f"{stem}#{row}", source=name, dropped_by="broken", reason=TOO_LARGE)
+                elif line.strip():
                     yield _json_record(line, f"{stem}#{row}", name, source)
-                    row += 1
+                else:
+                    continue
+                row += 1
     except TORN as error:
         yield Record(id=f"{stem}#{row}", source=name, dropped_by="broken", reason=one_line(error))
+
+
+def _lines(file: File) -> Iterator[bytes | None]:
+    """As UTF-8 where a byte-order mark says UTF-16 or UTF-32, else as they are; None for a line that is too large."""
+    start = file.peek(4)
+    wide = next((name for mark, name in BOMS.items() if start.startswith(mark) and name != "utf-8"), None)
+    text = io.TextIOWrapper(file, wide, errors="replace", newline="\n") if wide else None
+
+    def piece() -> bytes:
+        return text.readline(MAX_PAGE_BYTES + 1).encode() if text else file.readline(MAX_PAGE_BYTES + 1)
+
+    while line := piece():
+        if len(line) <= MAX_PAGE_BYTES:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = piece()
+        yield None
 
 
 def _json_record(line: bytes, id: str, name: str, source: CorpusSource) -> Record:
@@ -157,10 +223,16 @@ def _parquet(path: Path, stem: str, name: str, source: CorpusSource) -> Iterator
     import pyarrow.parquet
 
     try:
-        # Footers point anywhere in the file, so a compressed one is read whole.
-        whole = pyarrow.BufferReader(opened(path).read()) if path.suffix.lower() in COMPRESSIONS else path
+        whole: Any = path
+        if path.suffix.lower() in COMPRESSIONS:
+            # Footers point anywhere in the file, so a compressed one is read whole.
+            with opened(path) as packed:
+                data = packed.read(MAX_WHOLE_BYTES + 1)
+            if len(data) > MAX_WHOLE_BYTES:
+                raise ValueError(f"more than {MAX_WHOLE_BYTES} bytes when decompressed")
+            whole = pyarrow.BufferReader(data)
         file = pyarrow.parquet.ParquetFile(whole)
-    except (pyarrow.ArrowException, *TORN) as error:
+    except (pyarrow.ArrowException, ValueError, *TORN) as error:
         yield Record(id=f"{stem}#0", source=name, dropped_by="broken", reason=one_line(error))
         return
     columns = [column for column in _columns(source) if column in file.schema_arrow.names]
@@ -171,13 +243,38 @@ def _parquet(path: Path, stem: str, name: str, source: CorpusSource) -> Iterator
         end = row + file.metadata.row_group(group).num_rows
         try:
             for batch in file.iter_batches(batch_size=64, row_groups=[group], columns=columns):
-                for values in batch.to_pylist():
+                for values in _rows(batch):
                     yield _row_record(values, f"{stem}#{row}", name, source)
                     row += 1
-        except (pyarrow.ArrowException, UnicodeError, *TORN) as error:
+        except (pyarrow.ArrowException, *FAULTS, *TORN) as error:
             for torn in range(row, end):
                 yield Record(id=f"{stem}#{torn}", source=name, dropped_by="broken", reason=one_line(error))
         row = end
+
+
+def _rows(batch: "pyarrow.RecordBatch") -> list[dict[str, Any]]:
+    """Dates as text, since Arrow knows years and time zones that Python does not; bytes where text is not UTF-8."""
+    import pyarrow
+
+    names = batch.schema.names
+    columns = [_dates(column) if pyarrow.types.is_temporal(column.type) else column for column in batch.columns]
+    try:
+        return list(pyarrow.RecordBatch.from_arrays(columns, names).to_pylist())
+    except UnicodeError:
+        columns = [column.cast("binary") if column.type == "string" else column for column in columns]
+        return list(pyarrow.RecordBatch.from_arrays(columns, names).to_pylist())
+
+
+def _dates(column: "pyarrow.Array") -> "pyarrow.Array":
+    """ISO 8601, times in UTC where there is a zone; "" for a date that is none."""
+    import pyarrow
+
+    zone = ""
+    if pyarrow.types.is_timestamp(column.type) and column.type.tz:
+        column, zone = column.cast(pyarrow.timestamp(column.type.unit)), "Z"
+    found = column.cast("string").to_pylist()
+    dates = ["" if date is None or "range" in date else ZEROS.sub("", date).replace(" ", "T") + zone for date in found]
+    return pyarrow.array(dates, "string")
 
 
 def _columns(source: CorpusSource) -> tuple[str, str, str]:
@@ -188,6 +285,8 @@ def _row_record(row: dict[str, Any], id: str, name: str, source: CorpusSource) -
     """A row of a table; `html` as the text column holds pages."""
     text, url, date = (row.get(column) for column in _columns(source))
     is_html = source.text_column == "html"
+    if isinstance(text, str | bytes) and len(text) > MAX_PAGE_BYTES:
+        return Record(id=id, source=name, dropped_by="broken", reason=TOO_LARGE)
     if isinstance(text, bytes):
         text = decode(text, is_html=is_html)
     if not isinstance(text, str):
@@ -197,8 +296,12 @@ def _row_record(row: dict[str, Any], id: str, name: str, source: CorpusSource) -
     return Record(
         id=id,
         source=name,
-        url=sound("" if url is None else str(url)),
-        date=sound("" if date is None else date.isoformat() if hasattr(date, "isoformat") else str(date)),
+        url=_plain(url),
+        date=_plain(date),
         kind="html" if is_html else "text",
         payload=sound(text),
     )
+
+
+def _plain(value: Any) -> str:
+    return decode(value) if isinstance(value, bytes) else "" if value is None else sound(str(value))

@@ -2,8 +2,8 @@
 
 After a damaged place reading starts again at the next WARC header (in a .gz file: at the next gzip member that holds
 one); what lies between is one broken record. Not so in .zst, .xz and in a .gz that is a single member: there the rest
-of the file is one broken record. A record that ends before its stated length is broken, not half a page; a page that
-the crawler cut is taken as it is.
+of the file is one broken record; so is it where lying lengths make the reader come back too often. A record that ends
+before its stated length is broken, not half a page; a page that the crawler cut is taken as it is.
 """
 
 import io
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rlreason.data.corpus.encoding import decode, sound
-from rlreason.data.corpus.records import TORN, Record, one_line, opened
+from rlreason.data.corpus.records import COMPRESSIONS, MAX_PAGE_BYTES, TOO_LARGE, TORN, Record, one_line, opened
 
 if TYPE_CHECKING:
     from fastwarc.warc import WarcRecord
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_TYPES = ("text/plain", "text/markdown")
-MAX_PAGE_BYTES = 16 << 20
-"""A larger page is no text that anybody wrote, and takes minutes to extract."""
+MAX_REREAD = 16
+"""Times that a file may be read over again, behind records that claim more bytes than it has."""
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ENCODINGS = ("Transfer-Encoding", "Content-Encoding")
-HEADER = re.compile(rb"\n(?=WARC/[01]\.\d)")
+HEADER = re.compile(rb"WARC/[01]\.\d\r?\n")
 
 
 def read_warc(path: Path, stem: str, source: str) -> Iterator[Record]:
@@ -34,6 +34,9 @@ def read_warc(path: Path, stem: str, source: str) -> Iterator[Record]:
     from fastwarc.warc import ArchiveIterator
 
     start: int | None = 0
+    size = path.stat().st_size
+    end = size if _is_plain(path) else None
+    reread = 0
     gap = ""  # why the place before `start` could not be read
     while start is not None:
         last, same = -1, 0
@@ -46,9 +49,11 @@ def read_warc(path: Path, stem: str, source: str) -> Iterator[Record]:
                         gap = ""
                     same = same + 1 if offset == last else 0  # records that share one gzip member
                     last = offset
-                    record, is_torn = _record(found, f"{stem}#{offset}" + f"-{same}" * (same > 0), source)
+                    room = None if end is None else end - offset
+                    record, is_torn = _record(found, f"{stem}#{offset}" + f"-{same}" * (same > 0), source, room)
                     yield record
                     if is_torn:
+                        reread += 0 if room is not None else size - offset
                         break
                 else:
                     return
@@ -57,9 +62,18 @@ def read_warc(path: Path, stem: str, source: str) -> Iterator[Record]:
             if last < 0:
                 yield Record(id=f"{stem}#{start}", source=source, dropped_by="broken", reason=gap)
                 gap = ""
+        if reread > MAX_REREAD * max(size, MAX_PAGE_BYTES):
+            gap = gap or "too many records claim more bytes than the file has; the rest was not read"
+            break
         start = _next_header(path, max(start, last) + 1)
     if gap:
         yield Record(id=f"{stem}#{last}-gap", source=source, dropped_by="broken", reason=gap)
+
+
+def _is_plain(path: Path) -> bool:
+    """Not compressed: places in the file are places in its contents."""
+    with path.open("rb") as file:
+        return path.suffix.lower() not in COMPRESSIONS and file.read(3) != GZIP_MAGIC
 
 
 def _stream(path: Path, start: int) -> io.BufferedIOBase:
@@ -75,9 +89,9 @@ def _next_header(path: Path, start: int) -> int | None:
     if path.suffix.lower() in (".xz", ".zst") or start >= path.stat().st_size:
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if path.suffix.lower() != ".gz" and data[:3] != GZIP_MAGIC:
-            header = HEADER.search(data, start - 1)
-            return header.end() if header else None
+        if _is_plain(path):
+            header = HEADER.search(data, start)
+            return header.start() if header else None
         place = data.find(GZIP_MAGIC, start)
         while place >= 0 and not _holds_header(data[place : place + 512]):
             place = data.find(GZIP_MAGIC, place + 1)
@@ -91,8 +105,8 @@ def _holds_header(member: bytes) -> bool:
         return False
 
 
-def _record(found: "WarcRecord", id: str, source: str) -> tuple[Record, bool]:
-    """The record, and whether it ended before its stated length."""
+def _record(found: "WarcRecord", id: str, source: str, room: int | None) -> tuple[Record, bool]:
+    """The record, and whether it ended before its stated length. `room`: bytes from its header to the file's end."""
     url = sound((found.headers.get("WARC-Target-URI") or "").strip("<> "))
     date = sound(found.headers.get("WARC-Date") or "")
     stated = found.content_length
@@ -100,6 +114,8 @@ def _record(found: "WarcRecord", id: str, source: str) -> tuple[Record, bool]:
     def dropped(by: str, reason: str) -> Record:
         return Record(id=id, source=source, url=url, date=date, dropped_by=by, reason=" ".join(sound(reason).split()))
 
+    if room is not None and stated > room:
+        return dropped("broken", f"of {stated} bytes, where the file has {room} left"), True
     kind, fault = _kind(found)
     if kind is None or stated > MAX_PAGE_BYTES:
         read = found.reader.consume()
@@ -156,8 +172,10 @@ def _content(found: "WarcRecord", body: bytes) -> tuple[bytes, str]:
     block.set_bytes_content("\r\n".join(["HTTP/1.1 200 OK", *encodings, "", ""]).encode("utf-8", "replace") + body)
     try:
         block.parse_http(auto_decode="all")
-        plain = block.reader.read()
+        plain = block.reader.read(MAX_PAGE_BYTES + 1)
     except OSError as error:
         # Many archives hold the page decoded under its old header.
         return body, "" if b"<" in body[:1024] and not body.startswith(GZIP_MAGIC) else one_line(error)
+    if len(plain) > MAX_PAGE_BYTES:
+        return b"", f"{TOO_LARGE} when decoded"
     return plain, "" if plain else f"nothing to decode under {', '.join(encodings)}"

@@ -14,6 +14,10 @@ from functools import lru_cache
 PLAIN = re.compile(r"[^\W_]+")
 MAX_STRETCH = 1000
 """A longer stretch without white space is no prose; it is parted at inner signs only, which takes linear time."""
+MAX_SUFFIX = 4
+"""Characters of the longest sign that is taken off an end, but for a run of full stops."""
+MAX_CACHED = 50
+"""Characters: a longer stretch hardly comes again."""
 PUNCTUATION = frozenset(string.punctuation + "—–“”’„´…«»►━、。，．：；！？（）【】「」《》〈〉～％∶")
 TERMINAL_PUNCTUATION = tuple(".!?‼‽⁇⁈⁉。．｡！？﹒﹖﹗؟۔؞։።፧፨।॥။၊។៕᠃᠉܀܁܂")
 """What ends a sentence, in scripts that the web is written in; quotes and ellipses do not."""
@@ -41,9 +45,8 @@ _CONTRACTION = re.compile(
     r"|ca|sha|wo)(?=n['’]t))(n['’]t)(['’]ve)?|(i|you|he|she|it|we|they|what|who|where|how|why|when|that|there|this"
     r"|could|should|would|might|must)(['’](?:ll|ve|re|d|m))(['’]ve)?|(can)(not)|(go[nt])(na|ta)"
 )
-_ADDRESS = re.compile(
-    rf"(?:https?|ftp)://[^\s/]+\.{_LETTER}{{2,}}(?:[:/]\S*)?|\S+@\S+\.{_LETTER}{{2,}}|www\.\S+\.{_LETTER}{{2,}}(?:/\S*)?"
-)
+_ADDRESS = re.compile(rf"(?:https?|ftp)://[^\s/]+\.{_LETTER}{{2,}}(?:[:/]\S*)?|www\.\S+\.{_LETTER}{{2,}}(?:/\S*)?")
+_LETTERS = re.compile(rf"{_LETTER}+")
 _ABBREVIATIONS = """
 Adm. Ak. Ala. Apr. Ariz. Ark. Aug. Bros. Calif. Co. Colo. Conn. Corp. Dec. Del. Dr. Feb. Fla. Ga. Gen. Gov. Ia. Id. Ill.
 Inc. Ind. Jan. Jr. Jul. Jun. Kan. Kans. Ky. La. Ltd. Mar. Mass. Md. Messrs. Mich. Minn. Miss. Mo. Mont. Mr. Mrs. Ms. Mt.
@@ -87,9 +90,17 @@ def count_sentences(line: str) -> int:
     return max(count, 1) if line.strip() else 0
 
 
-@lru_cache(maxsize=1 << 16)
 def _parted(chunk: str) -> tuple[str, ...]:
     """The words of a stretch without white space."""
+    return _parted_short(chunk) if len(chunk) <= MAX_CACHED else _parted_anew(chunk)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parted_short(chunk: str) -> tuple[str, ...]:
+    return _parted_anew(chunk)
+
+
+def _parted_anew(chunk: str) -> tuple[str, ...]:
     if len(chunk) > MAX_STRETCH:
         return tuple(part for part in _INFIX.split(chunk) if part)
     before: list[str] = []
@@ -98,7 +109,10 @@ def _parted(chunk: str) -> tuple[str, ...]:
         if found := _PREFIX.match(chunk):
             before.append(found[0])
             chunk = chunk[found.end() :]
-        elif found := _SUFFIX.search(chunk):
+        elif chunk.endswith(".."):
+            after.append(chunk[len(chunk.rstrip(".")) :])
+            chunk = chunk.rstrip(".")
+        elif found := _SUFFIX.search(chunk, max(len(chunk) - MAX_SUFFIX, 0)):
             after.append(found[0])
             chunk = chunk[: found.start()]
         else:
@@ -124,4 +138,7 @@ def _with_emoticons(parts: list[str]) -> tuple[str, ...]:
 def _is_whole(chunk: str) -> bool:
     if chunk.replace("’", "'") in _WHOLE or (len(chunk) == 2 and chunk[1] == "." and "a" <= chunk[0] <= "z"):
         return True
-    return _ADDRESS.fullmatch(chunk) is not None
+    if chunk.startswith(("http", "ftp", "www.")) and _ADDRESS.fullmatch(chunk):
+        return True
+    name, dot, ending = chunk.rpartition(".")
+    return "@" in name[1:-1] and bool(dot) and len(ending) > 1 and _LETTERS.fullmatch(ending) is not None

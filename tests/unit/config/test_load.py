@@ -144,6 +144,16 @@ def test_an_evaluation_without_rewards_or_tasks_is_refused(tmp_path: Path) -> No
     assert "`eval.tasks`" in refusal(path)
 
 
+def test_a_key_without_effect_in_a_supervised_stage_is_refused(tmp_path: Path) -> None:
+    body = {key: RL[key] for key in ("model", "steps", "learner", "rewards")} | {"stage": "sft", "tokens_per_step": 64}
+    path = tmp_path / "40-sft.yaml"
+    path.write_text(yaml.safe_dump(body | {"data": {"path": "x"}, "eval": {"tasks": {"a": {"path": "x"}}}}))
+    load_stage(path)
+    assert "unknown key `eval.every`" in refusal(path, "eval.every=5")
+    assert "context_tokens: " in refusal(path, "context_tokens=1"), "one token predicts nothing"
+    assert load_stage(write(tmp_path / "rl.yaml", eval={"tasks": {"a": {"path": "x"}}, "every": 5})).eval.every == 5
+
+
 def test_rewards_and_their_combination_are_read_and_survive_a_dump(tmp_path: Path) -> None:
     rewards = [
         {"name": "math", "path": "rlreason.rewards.math:reward", "sources": ["gsm8k"], "args": {"strict": True}},

@@ -154,12 +154,33 @@ def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: Any, tmp_path: P
     with pytest.raises(UserError) as error:
         load_tokenizer(str(tmp_path))
     assert str(tmp_path) in refusal(error)
+    assert load_tokenizer(str(tmp_path), needs_eos=False).eos_token is None
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_tokenizer(str(tmp_path))
     assert str(tmp_path) in refusal(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", "null"),
+        ("tokenizer_config.json", '{"eos_token": 3}'),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", "3"),
+    ],
+)
+def test_a_tokenizer_whose_file_holds_other_json_is_refused(
+    tokenizer: Any, tmp_path: Path, name: str, text: str
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as error:
+        load_tokenizer(str(tmp_path))
+    assert str(tmp_path) in refusal(error) and "no tokenizer" in refusal(error)
 
 
 def test_a_saved_tokenizer_loads(tokenizer: Any, tmp_path: Path) -> None:
@@ -200,6 +221,31 @@ def test_the_template_has_a_hash_of_its_own(tokenizer: Any, tmp_path: Path) -> N
     assert template_hash(tokenizer) not in (before, None)
     tokenizer.chat_template = None
     assert template_hash(tokenizer) is None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "1/0",
+        "'a'.index('zz')",
+        "range(10**12)|list",
+        "'{0}'.format()",
+        "'a'.encode('none')",
+        "'a'|dictsort",
+        "'abc'|truncate(1)",
+        "cycler()",
+        "again()",
+    ],
+)
+def test_a_template_whose_own_code_fails_is_refused(tokenizer: Any, fault: str) -> None:
+    tokenizer.chat_template = "{% macro again() %}{{ again() }}{% endmacro %}{{ " + fault + " }}" + CHAINS.chat_template
+    for call in (
+        lambda: encode_prompt(tokenizer, Task(id="t", prompt="3")),
+        lambda: encode_conversation(tokenizer, CONVERSATION),
+    ):
+        with pytest.raises(UserError) as error:
+            call()
+        assert "the chat template refuses a conversation" in refusal(error)
 
 
 def test_a_conversation_without_a_chat_template_is_refused(tokenizer: Any) -> None:

@@ -59,7 +59,6 @@ def test_no_builder_trains_on_what_another_holds_out() -> None:
             dialogue.conversations(num=1000, seed=1),
             identity.conversations(card=CARD, num=1000, seed=1),
             safety.conversations(num=1000, seed=1),
-            facts.conversations(num=1000, seed=1),
         )
         for row in rows
         for message in row["messages"]

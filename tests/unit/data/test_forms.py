@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.data.forms import conversations, to_messages
+from rlreason.data.forms import conversations
 from rlreason.types import UserError
 
 USER, ASSISTANT = {"role": "user", "content": "3+4="}, {"role": "assistant", "content": "7"}
@@ -17,6 +17,8 @@ FORMS: dict[str, Any] = {
     "content parts": {"messages": [USER | {"content": [{"type": "text", "text": "3+4="}]}, ASSISTANT]},
     "sharegpt": {"conversations": [{"from": "human", "value": "3+4="}, {"from": "gpt", "value": "7"}], "id": 3},
     "sharegpt, roles": {"conversations": [{"from": "user", "value": "3+4="}, {"from": "assistant", "value": "7"}]},
+    "sharegpt, bot": {"conversations": [{"from": "Human", "value": "3+4="}, {"from": "bot", "value": "7"}]},
+    "sharegpt, model": {"conversations": [{"from": "user", "value": "3+4="}, {"from": "model", "value": "7"}]},
     "conversations of messages": {"conversations": [USER, ASSISTANT]},
     "alpaca": {"instruction": "3+4=", "input": "", "output": "7", "text": "all of it"},
     "pair": PAIR,
@@ -37,7 +39,6 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_becomes_messages(name: str) -> None:
     assert conversations([FORMS[name], FORMS[name]], "f") == [[USER, ASSISTANT]] * 2
-    assert to_messages(FORMS[name]) == [USER, ASSISTANT]
 
 
 def test_pairs_and_turns_keep_their_order_over_many_turns() -> None:
@@ -56,6 +57,9 @@ def test_pairs_and_turns_keep_their_order_over_many_turns() -> None:
         {"system": "Be long.", "messages": [SYSTEM, USER, ASSISTANT]},
         {"system": "Be brief.", "instruction": "3+4=", "output": "7"},
         {"system": "Be brief.", "human": "3+4=", "assistant": "7"},
+        {"System": "Be brief.", "Human": "3+4=", "Assistant": "7"},
+        [{"system": "Be brief.", "human": "3+4=", "assistant": "7"}],
+        {"system": "Be long.", "log": [{"system": "Be brief.", "human": "3+4=", "assistant": "7"}]},
         {"conversations": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "3+4="},
                            {"from": "gpt", "value": "7"}]},
     ],
@@ -66,20 +70,52 @@ def test_a_system_message_comes_first_once(row: Any) -> None:
 
 def test_alpacas_input_follows_the_instruction() -> None:
     row = {"instruction": "Add.", "input": "3+4", "output": "7"}
-    assert to_messages(row) == [{"role": "user", "content": "Add.\n\n3+4"}, ASSISTANT]
+    assert conversations([row], "f") == [[{"role": "user", "content": "Add.\n\n3+4"}, ASSISTANT]]
+
+
+EARLIER = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["Hi", "Hello!"]],
+        [{"human": "Hi", "assistant": "Hello!"}],
+        [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}],
+    ],
+)
+@pytest.mark.parametrize(
+    "row", [{"instruction": "3+4=", "input": "", "output": "7"}, {"prompt": "3+4=", "response": "7"}, PAIR]
+)
+def test_history_is_what_was_said_before(row: Any, history: Any) -> None:
+    rows = [row | {"history": []}, row | {"history": history}, row | {"history": history, "system": "Be brief."}]
+    wanted = [[USER, ASSISTANT], [*EARLIER, USER, ASSISTANT], [SYSTEM, *EARLIER, USER, ASSISTANT]]
+    assert conversations(rows, "f") == wanted and conversations(rows[::-1], "f") == wanted[::-1]
+
+
+def test_history_alone_is_the_conversation_and_beside_messages_it_is_left_out() -> None:
+    assert conversations([{"id": 1, "history": [USER, ASSISTANT]}], "f") == [[USER, ASSISTANT]]
+    assert conversations([{"messages": [USER, ASSISTANT], "history": [["Hi", "Hello!"]]}], "f") == [[USER, ASSISTANT]]
+
+
+@pytest.mark.parametrize("name", ["model", "bot", "gpt", "chatgpt", "Model"])
+@pytest.mark.parametrize("wrap", [lambda row: row, lambda row: [row], lambda row: {"log": [row]}])
+def test_a_column_that_tells_which_model_answered_is_not_the_answer(name: str, wrap: Any) -> None:
+    assert conversations([wrap(PAIR | {name: "gpt-4"})], "f") == [[USER, ASSISTANT]]
+    assert "no form" in refusal([wrap({"human": "3+4=", name: "7"})])
 
 
 def test_thinking_stays_with_the_answer() -> None:
     for key in ("thinking", "reasoning_content"):
         wanted = [USER, ASSISTANT | {key: "3 and 4"}]
-        assert to_messages({"messages": [USER | {key: None}, ASSISTANT | {key: "3 and 4"}]}) == wanted
-        assert to_messages({"prompt": "3+4=", "response": "7", key: "3 and 4"}) == wanted
-        assert to_messages([PAIR | {key: "3 and 4"}]) == wanted
+        assert conversations([{"messages": [USER | {key: None}, ASSISTANT | {key: "3 and 4"}]}], "f") == [wanted]
+        assert conversations([{"prompt": "3+4=", "response": "7", key: "3 and 4"}], "f") == [wanted]
+        assert conversations([[PAIR | {key: "3 and 4"}]], "f") == [wanted]
 
 
 def test_a_worked_solution_stays_as_it_is() -> None:
     row = {"question": "Six boxes of 7?", "answer": "6*7=<<6*7=42>>42\n#### 42"}
-    assert to_messages(row)[1]["content"] == row["answer"]
+    assert conversations([row], "f")[0][1]["content"] == row["answer"]
 
 
 def refusal(rows: list[Any]) -> str:
@@ -128,6 +164,21 @@ def test_preferences_in_an_sft_file_are_sent_to_the_reward_model(row: Any) -> No
     assert "reward_model" in refusal([row])
     found = refusal([{"messages": [USER, ASSISTANT]}, row])
     assert "row 1" in found and "reward_model" in found
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"human": "3+4=", "assistant": "7", "Assistance": "8"}, "both `assistant` and `Assistance`"),
+        ({"user": "u17", "human": "3+4=", "assistant": "7"}, "both `user` and `human`"),
+        ([PAIR, PAIR | {"system": "Be brief."}], "a system message stands first"),
+        ({"instruction": "3+4=", "output": "7", "history": "none"}, "`history` is neither"),
+        ({"instruction": "3+4=", "output": "7", "history": [["Hi"]]}, "`history` is neither"),
+        ({"instruction": "3+4=", "output": "7", "history": [["Hi", None]]}, "the assistant's turn is NoneType"),
+    ],
+)
+def test_a_row_with_two_texts_for_one_turn_or_a_broken_history_is_refused(row: Any, expected: str) -> None:
+    assert expected in refusal([row])
 
 
 def test_other_rows_are_told_what_they_are_or_could_be() -> None:

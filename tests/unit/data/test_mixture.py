@@ -3,12 +3,13 @@
 import json
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlreason.data.mixture import ROWS_AT_ONCE, Mixture, Source
+from rlreason.data.mixture import ROWS_AT_ONCE, Mixture, Source, State
 from rlreason.types import TrainSequence, UserError
 
 Row = tuple[int, list[int]]
@@ -23,7 +24,7 @@ def source(lengths: list[list[int]], weight: float = 1.0, first: int = 0) -> Sou
     return Source(rows=list(enumerate(lengths, first)), weight=weight, encode=encode)
 
 
-def mixture(sources: dict[str, Source], seed: int = 0, state: dict[str, dict[str, int]] | None = None) -> Mixture:
+def mixture(sources: dict[str, Source], seed: int = 0, state: State | None = None) -> Mixture:
     return Mixture(sources, context_tokens=20, seed=seed, state=state)
 
 
@@ -95,6 +96,25 @@ def test_a_resumed_mixture_goes_on_with_the_same_batches(
     assert resumed.metrics() == metrics
     assert [resumed.batch(num_tokens) for _ in range(5)] == expected
     assert resumed.state() == whole.state()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"sources": {"a": source([[5]] * 3), "b": source([[5]])}}, "source `b` was not there, and is 1 rows"),
+        ({"sources": {"c": source([[5]] * 3)}}, "source `a` was 3 rows of weight 1.0, and is not there"),
+        ({"sources": {"a": source([[5]] * 4)}}, "source `a` was 3 rows of weight 1.0, and is 4 rows"),
+        ({"sources": {"a": source([[5]] * 3, 2.0)}}, "and is 3 rows of weight 2.0"),
+        ({"seed": 8}, "seed was 7, and is 8"),
+        ({"context_tokens": 21}, "context_tokens was 20, and is 21"),
+    ],
+)
+def test_a_stream_goes_on_with_its_own_data_alone(changed: dict[str, Any], says: str) -> None:
+    given = {"sources": {"a": source([[5]] * 3)}, "context_tokens": 20, "seed": 7}
+    begun = Mixture(**given)
+    begun.batch(10)
+    with pytest.raises(UserError, match=f"begun with other data: .*{says}.*; put it back, or start anew"):
+        Mixture(**{**given, **changed}, state=begun.state())
 
 
 def test_a_batch_ends_with_the_sequence_that_fills_it() -> None:

@@ -38,6 +38,15 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    import csv
+
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 @pytest.fixture
 def jsonl(tmp_path: Path) -> Callable[..., TaskConfig]:
     def make(rows: list[dict[str, Any]], **settings: Any) -> TaskConfig:
@@ -57,7 +66,14 @@ def refusal(config: TaskConfig) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "write"), [("a.jsonl", write_jsonl), ("a.json", write_json), ("a.parquet", write_parquet)]
+    ("name", "write"),
+    [
+        ("a.jsonl", write_jsonl),
+        ("a.json", write_json),
+        ("a.parquet", write_parquet),
+        ("a.csv", write_csv),
+        ("a.tsv", write_csv),
+    ],
 )
 def test_the_formats_give_the_same_tasks(tmp_path: Path, name: str, write: Write) -> None:
     write(tmp_path / name, ROWS)
@@ -66,6 +82,23 @@ def test_the_formats_give_the_same_tasks(tmp_path: Path, name: str, write: Write
         ("sums:0", "3+4=", "7"), ("sums:1", "5*5=", "5"), ("sums:2", "9-1=", "8"),
     ]  # fmt: skip
     assert {task.source for task in tasks} == {"sums"}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_cells_of_a_csv_file_stay_as_they_are_written(tmp_path: Path, name: str) -> None:
+    rows = [{"prompt": text, "answer": answer} for text, answer in [('a, b\t\n"c"', "007"), ("N/A", "1.50"), ("é", "")]]
+    write_csv(tmp_path / name, rows)
+    tasks = load_tasks(TaskConfig(path=str(tmp_path / name)))
+    assert [(task.prompt, task.answer) for task in tasks] == [(rows[0]["prompt"], "007"), ("N/A", "1.50"), ("é", None)]
+    assert load_rows(DataConfig(path=str(tmp_path / name), split="train[1:2]")) == rows[1:2]
+
+
+@pytest.mark.parametrize(
+    "text", ["prompt,answer\n", "prompt,answer\n1,2,3\n", "prompt,answer\n1,2\n1,2,3\n", 'p,a\n"1,2\n']
+)
+def test_a_csv_file_that_is_empty_or_ragged_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    refusal(TaskConfig(path=str(tmp_path / "a.csv")))
 
 
 def test_gsm8k_by_its_column_names(jsonl: Callable[..., TaskConfig]) -> None:
@@ -102,6 +135,24 @@ def test_tests_source_and_messages_are_kept(jsonl: Callable[..., TaskConfig]) ->
     assert (task.id, task.source, task.columns) == ("set:0", "hand", {})
 
 
+def test_program_tests_may_be_json_text(jsonl: Callable[..., TaskConfig]) -> None:
+    tests = [{"type": "stdio", "input": "1", "output": "2"}]
+    rows = [{"prompt": "p", "answer": None, "tests": text} for text in (json.dumps(tests), "[]", "null", "", None)]
+    assert [task.tests for task in load_tasks(jsonl(rows))] == [tuple(tests), (), (), (), ()]
+
+
+@pytest.mark.parametrize("tests", ["assert f(1) == 2", "3", '["a"]', '{"type": "stdio"}', ["assert f(1) == 2"], 3])
+def test_tests_that_are_no_list_of_tests_are_refused_with_their_row(
+    jsonl: Callable[..., TaskConfig], tests: Any
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "p", "answer": "7", "tests": None},
+        {"prompt": "p", "answer": "7", "tests": tests},
+    ]
+    found = refusal(jsonl(rows))
+    assert "row 1" in found and "`tests`" in found
+
+
 def test_a_template_is_filled_with_the_columns(jsonl: Callable[..., TaskConfig]) -> None:
     config = jsonl([{"prompt": "3+4=", "answer": "7", "unit": "apples"}], template=r"{prompt} in {unit}, \boxed{{}}")
     assert load_tasks(config)[0].prompt == r"3+4= in apples, \boxed{}"
@@ -129,6 +180,11 @@ def test_a_prompt_that_is_no_text_is_refused_with_its_row(jsonl: Callable[..., T
     assert "row 1" in refusal(jsonl([{"prompt": "p", "answer": "7"}, {"prompt": None, "answer": "7"}]))
 
 
+@pytest.mark.parametrize("prompt", [["3+4="], [], [{"role": "user"}], [{"role": "user", "content": None}]])
+def test_a_list_that_is_no_messages_is_refused_with_its_row(jsonl: Callable[..., TaskConfig], prompt: Any) -> None:
+    assert "row 0: `prompt` is neither" in refusal(jsonl([{"prompt": prompt, "answer": "7"}]))
+
+
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n"), ("a.json", ""), ("a.json", "[]")])
 def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -140,7 +196,7 @@ def test_a_broken_line_is_refused(tmp_path: Path) -> None:
     refusal(TaskConfig(path=str(tmp_path / "a.jsonl")))
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.arrow"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.arrow", "a.csv", "a.tsv"])
 def test_a_missing_file_and_garbage_are_refused(tmp_path: Path, name: str) -> None:
     config = TaskConfig(path=str(tmp_path / name))
     assert "no such file" in refusal(config)
@@ -170,8 +226,50 @@ def test_rows_from_a_function(tmp_path: Path) -> None:
 def test_a_function_that_does_not_fit_is_refused() -> None:
     wrong_args = TaskConfig(generate="rlreason.data.chains:tasks", args={"number": 5, "seed": 1})
     assert "number" in refusal(wrong_args)
+    assert "seed" in refusal(TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5}))
     with pytest.raises(UserError, match="did you mean tasks"):
         load_rows(TaskConfig(generate="rlreason.data.chains:task"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[str], TaskConfig]:
+    def make(body: str) -> TaskConfig:
+        (tmp_path / "mine.py").write_text(f"def rows():\n    {body}\n")
+        return TaskConfig(generate=f"{tmp_path / 'mine.py'}:rows")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            "return [{'prompt': 'p', 'answer': '7'}, {'prompt': 'p'}]",
+            "row 1: no column `answer`; its columns are prompt",
+        ),
+        ("return ['p']", "a row is a str"),
+        ("return 'prompt'", "a row is a str"),
+        ("pass", "returned NoneType"),
+        (
+            "return [{'prompt': 'p', 'answer': '7'}, {'prompt': 'a\\ud800', 'answer': '7'}]",
+            "row 1: holds half a character",
+        ),
+        ("return [{'prompt': [{'role': 'user', 'content': '\\udfff'}]}]", "row 0: holds half a character"),
+    ],
+)
+def test_what_a_function_returns_is_checked(made: Callable[[str], TaskConfig], body: str, expected: str) -> None:
+    assert expected in refusal(made(body))
+
+
+def test_half_a_character_is_refused_where_texts_are_read(made: Callable[[str], TaskConfig]) -> None:
+    with pytest.raises(UserError, match="row 0: holds half a character"):
+        next(open_texts(made("yield {'text': 'a\\ud800'}"), "text"))
+
+
+@pytest.mark.parametrize("body", ["return [len(3)]", "yield len(3)"])
+def test_a_bug_in_a_function_is_not_called_wrong_args(made: Callable[[str], TaskConfig], body: str) -> None:
+    with pytest.raises(TypeError, match=r"has no len\(\)"):
+        load_rows(made(body))
 
 
 @pytest.mark.parametrize("names", [["part-00001", "part-00000"], ["train-b", "train-a", "test-a"]])

@@ -221,6 +221,19 @@ def unused_parameter(folder: Path) -> str:
     return _error(lambda: step(learner))
 
 
+def short_first_step(folder: Path) -> tuple[list[list[str]], str]:
+    """The parameters that are waited for after steps of 1e-8 and 1e-3; the error at 1e-8 where some never move."""
+    learner = LearnerEngine(LearnerConfig(lr=1e-8), total_steps=4, seed=0, architecture=LLAMA)
+    waiting = []
+    for lr in (1e-8, 1e-3):
+        learner.config = learner.config.model_copy(update={"lr": lr})
+        step(learner)
+        waiting.append(list(learner._unmoved))
+    architecture = {**GPT2, "add_cross_attention": True}
+    other = LearnerEngine(LearnerConfig(lr=1e-8), total_steps=4, seed=0, architecture=architecture)
+    return waiting, _error(lambda: step(other))
+
+
 def checkpointing(folder: Path) -> dict[bool, int]:
     """Forward passes begun by a layer in one micro-batch of an update: 2 where activations are computed again."""
     found = {}

@@ -17,7 +17,8 @@ from torch import Tensor
 CHILD = Path(__file__).with_name("learner_child.py")
 SCENARIOS = [
     "base", "splits", "packed", "unpackable", "greedy", "empty_micro_batch", "training", "schedule", "policy",
-    "on_policy", "penalty", "saved", "unused_parameter", "checkpointing", "uninterrupted", "stopped", "full_disk",
+    "on_policy", "penalty", "saved", "unused_parameter",
+    "short_first_step", "checkpointing", "uninterrupted", "stopped", "full_disk",
 ]  # fmt: skip
 RESUME_SCENARIOS = ["resumed", "other_layout"]
 Results = Callable[[str], Any]
@@ -245,8 +246,16 @@ def test_a_saved_model_loads_in_transformers_and_says_the_same(results: Results,
 
 def test_a_parameter_that_never_trains_is_an_error(results: Results) -> None:
     """Trap 24."""
-    assert "parameters did not move in the first step" in results("unused_parameter")
+    assert "parameters did not move in step 1" in results("unused_parameter")
     assert "crossattention" in results("unused_parameter")
+
+
+def test_a_step_too_short_for_float32_is_none(results: Results) -> None:
+    """Norms begin at 1.0, where numbers lie 6e-8 apart: they wait for a longer step. Others are judged at once."""
+    waiting, error = results("short_first_step")
+    assert len(waiting[0]) == 3 and all("norm" in name for name in waiting[0])
+    assert waiting[1] == []
+    assert "parameters did not move in step 1" in error and "crossattention" in error
 
 
 def test_gradient_checkpointing_recomputes_and_is_not_silently_off(results: Results) -> None:

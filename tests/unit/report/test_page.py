@@ -80,7 +80,7 @@ def test_the_page_shows_tiles_plots_samples_and_events(run_dir: Path) -> None:
     assert path == run_dir / "report.html"
     for title in ("Reward", "Evaluation", "Response length", "Loss", "Entropy", "Gradient norm", "Time per phase"):
         assert f"<h3>{title}" in page
-    assert "<b>20</b>" in page  # steps: the torn line is left out
+    assert "<span>steps</span><b>20</b>" in page  # the torn line is left out
     assert "<span>last reward</span><b>1</b>" in page
     assert "<span>last evaluation: chains/greedy_accuracy</span><b>0.8</b>" in page
     assert "<span>values that are not finite</span><b>1</b>" in page
@@ -104,6 +104,11 @@ def test_the_page_loads_nothing(run_dir: Path) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
     assert not {"link", "iframe", "object", "base", "form"} & set(seen.tags)
+
+
+def test_the_measurement_before_the_first_step_is_no_step(tmp_path: Path) -> None:
+    write_lines(tmp_path / "metrics.jsonl", [{"step": step, "policy/loss": 1.0} for step in (0, 1, 2, 2)])
+    assert "<span>steps</span><b>2</b>" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_run_that_wrote_nothing_yet_gets_a_page(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def page(recipe: Recipe) -> str:
     tokenizer = recipe.stage("20-tokenizer", "tokenizer")
     tokenizer.metrics(0, {"tokenizer/bytes_per_token": 3.0, "tokenizer/gpt2/bytes_per_token": 4.5})
     base = recipe.stage(
-        "30-pretrain", "pretrain", **{"web/bits_per_byte": 1.875, "chains/greedy_accuracy": 0.9, "chains/avg@4": 0.9}
+        "30-pretrain", "pretrain", **{"chains/bits_per_byte": 1.875, "chains/greedy_accuracy": 0.9, "chains/avg@4": 0.9}
     )
     for step in (0, 100):
         base.metrics(step, {"policy/loss": 3.0 - step / 100, "eval/web/bits_per_byte": 4.0 - step / 50})
@@ -131,7 +131,9 @@ def test_figures_stand_side_by_side_with_intervals(page: str) -> None:
     assert "chains · 40 prompts" in table
     assert '20.0 %<div class="soft">[10.5–34.8]' in table  # Wilson, 8 of 40
     assert '100.0 %<div class="soft">[91.2–100.0]' in table
-    assert '1.88<div class="soft"></div>' in table  # bits per byte have none
+    assert '<td>chains</td><td class="n">1.88<div class="soft"></div>' in table  # bits per byte have none
+    # A source of text may be called like an evaluation set.
+    assert table.index("other · 40 prompts") < table.index(">held-out text, bits per byte<") < table.index("1.88")
     assert "accuracy, greedy" in table
 
 
@@ -174,6 +176,29 @@ def test_the_corpus_is_a_waterfall_in_the_order_of_the_rules(page: str) -> None:
     assert "c4: 10 dropped, 1 shown" in corpus
     assert "c4: 2 sentences &lt; 5" in corpus
     assert "href" not in corpus
+
+
+@pytest.mark.parametrize("told", [{}, {"corpus/records": 60.0}])
+def test_a_tagged_corpus_counts_each_record_once(recipe: Recipe, told: dict[str, float]) -> None:
+    """60 records: 5 cannot be read, 55 are written, 20 of which the filters would drop."""
+    dropped = {"corpus/broken/dropped": 5, "corpus/c4/dropped": 15, "corpus/near_duplicate/dropped": 5}
+    recipe.stage("10-corpus", "corpus").metrics(0, dropped | {"corpus/documents": 55.0} | told)
+    (recipe.path / "10-corpus" / "config.yaml").write_text("stage: corpus\ntag_only: true\n")
+    page = recipe.write()
+    assert '<tr><td>read</td><td></td><td></td><td class="n">60</td>' in page
+    assert '<td>c4</td><td class="n">15</td><td class="n">25.0 %</td><td class="n">40</td>' in page
+    assert '<b>kept</b></td><td></td><td class="n">58.3 %</td><td class="n">35</td>' in page
+    assert "all 55 documents that could be read were written" in page
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"), [(["interrupted"], "interrupted"), (["interrupted", "start"], "failed"), ([], "failed")]
+)
+def test_an_interrupted_stage_is_not_a_failed_one(recipe: Recipe, events: list[str], shown: str) -> None:
+    log = recipe.stage("10-sft", "sft", status="failed")
+    for event in events:
+        log.event(event)
+    assert f'<td class="bad">{shown}</td>' in recipe.write()
 
 
 def test_tokenizers_and_continuations_are_compared(page: str) -> None:

@@ -31,7 +31,7 @@ def test_a_signal_inside_the_shield_waits_for_its_end(number: signal.Signals) ->
     with Interrupts().installed() as interrupts:
         with pytest.raises(KeyboardInterrupt):
             step(interrupts)
-        assert done == ["inside"]
+        assert done == ["inside"] and not interrupts.is_broken
 
 
 @pytest.mark.parametrize("second", SIGNALS)
@@ -48,7 +48,15 @@ def test_a_second_signal_does_not_wait(second: signal.Signals) -> None:
     with Interrupts().installed() as interrupts:
         with pytest.raises(KeyboardInterrupt):
             step(interrupts)
-        assert done == ["after the first"]
+        assert done == ["after the first"] and interrupts.is_broken
+
+
+def test_a_second_signal_after_the_shield_breaks_nothing() -> None:
+    with Interrupts().installed() as interrupts:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert not interrupts.is_broken
 
 
 def test_an_error_inside_the_shield_is_not_hidden_by_the_signal() -> None:

@@ -1,6 +1,7 @@
 """From judged answers to conversations; the engine part is in tests/e2e/test_knowledge.py."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ def answered(job: Job, shares: list[float | None]) -> list[dict[str, Any]]:
     """knowledge.jsonl as an earlier start of the run left it."""
     rows = facts.questions(**QUESTIONS["args"])
     records = [
-        {"question": row["prompt"] + "\n", "gold": [row["answer"]], "answers": ["Red.", "Red."], "right": share}
+        {
+            **{"question": row["prompt"] + "\n", "gold": [row["answer"]], "answers": ["Red.", "Red."], "right": share},
+            "made_with": knowledge.made_with(config(), job),
+        }
         for row, share in zip(rows, shares, strict=True)
     ]
     (job.log.path / "knowledge.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -103,15 +107,34 @@ def test_a_set_without_a_reward_is_an_error(job: Job) -> None:
         knowledge.build(config(rewards=[REWARDS[0] | {"sources": ["other"]}]), job, chains.tokenizer())
 
 
-@pytest.mark.parametrize("changed", [{"samples": 3}, {"questions": QUESTIONS | {"template": "{prompt} "}}])
-def test_answers_to_other_questions_are_not_reused(job: Job, changed: dict[str, Any]) -> None:
+OTHERWISE: list[dict[str, Any]] = [
+    {"knowledge": {"questions": QUESTIONS, "samples": 3}},
+    {"knowledge": {"questions": QUESTIONS | {"template": "{prompt} "}, "samples": 2}},
+    {"knowledge": {"questions": QUESTIONS, "samples": 2, "temperature": 0.1}},
+    {"model": "another"},
+    {"seed": 1},
+    {"rewards": [REWARDS[0] | {"path": "rlreason.rewards.knows:honest"}]},
+    {"rollout": {"max_context_tokens": 128, "max_response_tokens": 9}},
+]
+
+
+@pytest.mark.parametrize("changed", OTHERWISE)
+def test_answers_that_were_made_otherwise_are_not_reused(job: Job, changed: dict[str, Any]) -> None:
     answered(job, [1.0] * 6)
-    prompts = knowledge.prompt_tasks(config().knowledge.questions, config().rollout, chains.tokenizer(), "knowledge")
-    path = job.log.path / "knowledge.jsonl"
-    assert knowledge._read(path, prompts, 2) is not None
-    other = config(**changed)
-    prompts = knowledge.prompt_tasks(other.knowledge.questions, other.rollout, chains.tokenizer(), "knowledge")
-    assert knowledge._read(path, prompts, other.knowledge.samples) is None
+
+    def read(asked: SFTConfig) -> list[dict[str, Any]] | None:
+        assert asked.knowledge is not None
+        prompts = knowledge.prompt_tasks(asked.knowledge.questions, asked.rollout, chains.tokenizer(), "knowledge")
+        mark = knowledge.made_with(asked, job)
+        return knowledge._read(job.log.path / "knowledge.jsonl", prompts, asked.knowledge.samples, mark)
+
+    assert read(config(known_rate=0.5, refusals=["No."])) is not None, "what is made of the answers may change"
+    assert read(SFTConfig(**{**config().model_dump(), **changed})) is None
+
+
+def test_answers_of_a_model_that_was_made_anew_are_not_reused(job: Job) -> None:
+    marks = {knowledge.made_with(config(), replace(job, inputs={"parents": {"30-base": made}})) for made in "ab"}
+    assert len(marks) == 2
 
 
 @pytest.mark.parametrize(
@@ -154,6 +177,7 @@ def test_prompts_of_several_messages_keep_them(job: Job, tmp_path: Path) -> None
     tokenizer = chains.tokenizer()
     prompts = knowledge.prompt_tasks(config(questions=questions).knowledge.questions, config().rollout, tokenizer, "k")
     record = {"question": prompts[0].text, "gold": ["4"], "answers": ["5", "6"], "right": 0.0}
+    record["made_with"] = knowledge.made_with(config(questions=questions), job)
     (job.log.path / "knowledge.jsonl").write_text(json.dumps(record) + "\n")
     (turns,) = knowledge.build(config(questions=questions, refusals=["No idea."]), job, tokenizer)
     assert turns == [*asked, {"role": "assistant", "content": "No idea."}]

@@ -145,6 +145,36 @@ def test_a_conversation_that_is_too_long_is_an_error_where_asked(tmp_path: Path,
     assert len(sft_sources(sft({"path": path}, model), load_sft_tokenizer(config))["data"].rows) == 2
 
 
+NO_SYSTEM = "{% for m in messages %}{% if m.role != 'system' %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+
+
+def test_a_conversation_that_the_template_refuses_is_told_at_the_start_with_its_row(
+    tmp_path: Path, model: Path
+) -> None:
+    (tmp_path / "mine.jinja").write_text(NO_SYSTEM)
+    rows = [turns("2")] * 70 + [{"messages": [{"role": "system", "content": "7"}, *turns("2")["messages"]]}]
+    config = sft(
+        {"mine": {"path": write(tmp_path / "a.jsonl", rows)}}, model, chat_template=str(tmp_path / "mine.jinja")
+    )
+    with pytest.raises(UserError, match="data `mine`, row 70: the chat template drops the system message '7'"):
+        sft_sources(config, load_sft_tokenizer(config))
+
+
+def test_one_that_is_refused_for_its_text_is_told_with_its_row_when_it_is_drawn(tmp_path: Path, model: Path) -> None:
+    strict = "{% for m in messages %}{% if '9' in m.content %}{{ raise_exception('no 9') }}{% endif %}" + (
+        "{{ m.content + eos_token }}{% endfor %}"
+    )
+    (tmp_path / "mine.jinja").write_text(strict)
+    rows = [turns("2"), turns("3"), turns("9"), turns("4")]
+    config = sft(
+        {"mine": {"path": write(tmp_path / "a.jsonl", rows)}}, model, chat_template=str(tmp_path / "mine.jinja")
+    )
+    source = sft_sources(config, load_sft_tokenizer(config))["mine"]
+    with pytest.raises(UserError, match="data `mine`, row 2: .*no 9"):
+        source.encode([source.rows[place] for place in (3, 2, 0)])
+    assert len(source.encode([source.rows[place] for place in (3, 0)])) == 2
+
+
 def test_names_of_made_rows_are_not_taken(tmp_path: Path, model: Path) -> None:
     mine = {"knowledge": {"path": write(tmp_path / "a.jsonl", [turns("2")])}}
     assert sft_sources(sft(mine, model), chains.tokenizer()).keys() == {"knowledge"}

@@ -11,7 +11,7 @@ import pytest
 
 from rlreason.config.corpus import TokenizerConfig
 from rlreason.data.chat import encode_conversation, load_tokenizer, template_hash, tokenizer_hash
-from rlreason.data.tokenizer import CHAT_TEMPLATE, compression
+from rlreason.data.tokenizer import CHAT_TEMPLATE, compression, train
 from rlreason.runlog import RunLog, read_rows
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job
@@ -85,6 +85,19 @@ def test_it_writes_a_tokenizer_with_its_measures_and_hashes(
     assert manifest["tokenizer_hash"] == tokenizer_hash(tokenizer)
     assert manifest["chat_template_hash"] == template_hash(tokenizer)
     assert not (job.log.path / ".writing-final").exists()
+
+
+def test_tokenizers_of_one_name_and_without_an_end_are_compared(job: Job, corpus: str, tmp_path: Path) -> None:
+    texts = [tmp_path / "a" / "tok", tmp_path / "b" / "tok", tmp_path / "c"]
+    sizes = [280, 290, 300]
+    for path, size in zip(texts, sizes, strict=True):
+        other = train(iter(DOCUMENTS), vocab_size=size, min_frequency=2, reserved_tokens=0)
+        other.eos_token = None
+        other.save_pretrained(path)
+    run(config(corpus, compare_with=list(map(str, texts))), job)
+    (figures,) = read_rows(job.log.path / "metrics.jsonl")
+    found = [figures[f"tokenizer/{name}/bytes_per_token"] for name in (*map(str, texts[:2]), "c")]
+    assert found == sorted(set(found))
 
 
 def test_a_source_counts_as_often_as_it_is_repeated_and_limited(job: Job, rows: Callable[..., str]) -> None:

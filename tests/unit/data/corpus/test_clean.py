@@ -8,7 +8,7 @@ import pytest
 
 from rlreason.config.corpus import CorpusConfig
 from rlreason.data.corpus.clean import RULES, VERDICT, active_rules, clean
-from rlreason.data.corpus.decontaminate import ngram_hashes
+from rlreason.data.corpus.decontaminate import benchmarks_of
 from rlreason.data.corpus.records import Record
 
 PARAGRAPHS = [
@@ -60,18 +60,22 @@ GERMAN = "Der Fluss entspringt in den Hügeln nördlich der Stadt und fließt vi
         ("gopher_quality", "\n".join(PARAGRAPHS[:2]), "42 words < 50"),
         ("c4", TEXT + "\nfunction f() { return 1; }", "c4: a curly bracket"),
         ("fineweb", TEXT.replace(".", ""), "punctuated lines < 0.12"),
-        ("decontamination", TEXT, "decontamination: the last train left the valley in the year"),
+        ("decontamination", TEXT, "decontamination: quiz: the last train left the valley in the year"),
     ],
 )
 def test_each_rule_drops_and_lets_pass_where_it_is_off(rule: str, text: str, reason: str) -> None:
-    keys: dict[str, Any] = {"decontamination": {"data": ["x"], "ngram": 9}, "fineweb": {"max_short_lines": 0.5}}
+    keys: dict[str, Any] = {
+        "decontamination": {"data": {"quiz": {"path": "x"}}, "ngram": 9},
+        "fineweb": {"max_short_lines": 0.5},
+    }
     keys = {rule: keys[rule]} if rule in keys else {}
     if rule == "fineweb":
         keys["c4"] = None  # it would miss the sentences first
-    hashes = ngram_hashes([{"question": "So: the last train left the valley in the year 1962?"}], 9)
-    row = clean(record(text), config(**keys), hashes)
+    benchmarks = benchmarks_of({"quiz": [{"question": "So: the last train left the valley in the year 1962?"}]}, 9)
+    row = clean(record(text), config(**keys), benchmarks)
     assert row["dropped_by"] == rule and reason in row["reason"] and row["text"] == text.strip()
-    assert clean(record(text), config(**{**keys, rule: None}), hashes)["dropped_by"] != rule
+    assert row["num_words"] == 0 and row["lines_cut"] == 0
+    assert clean(record(text), config(**{**keys, rule: None}), benchmarks)["dropped_by"] != rule
 
 
 def test_the_address_is_judged_before_the_page_is_extracted() -> None:
@@ -116,9 +120,16 @@ def test_tags_select_what_filtering_keeps() -> None:
 
 
 def test_lines_that_c4_cuts_are_gone_from_the_row() -> None:
-    assert COOKIES not in clean(record(f"{COOKIES}\n{TEXT}"), config())["text"]
+    row = clean(record(f"{COOKIES}\n\n{TEXT}"), config())
+    assert COOKIES not in row["text"] and (row["lines_cut"], row["pii_masked"]) == (1, 1)
+
+
+def test_a_page_of_which_c4_leaves_no_line_is_dropped() -> None:
+    keys = dict.fromkeys(("language", "gopher_repetition", "gopher_quality", "fineweb"), None)
+    row = clean(record("Two words\nTwo more"), config(c4={"min_sentences": 0}, **keys))
+    assert (row["dropped_by"], row["reason"]) == ("c4", "c4: no line is left")
 
 
 def test_cleaning_and_its_input_can_be_sent_to_another_process() -> None:
-    function = pickle.loads(pickle.dumps(partial(clean, config=config(), benchmark_hashes=frozenset({1}))))
+    function = pickle.loads(pickle.dumps(partial(clean, config=config(), benchmarks=benchmarks_of({}, 9))))
     assert function(pickle.loads(pickle.dumps(record()))) == clean(record(), config())

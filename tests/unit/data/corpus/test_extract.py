@@ -24,6 +24,12 @@ def test_strange_pages_give_text_or_nothing(page: str, extractor: str) -> None:
     assert isinstance(extract(PAGES[page], extractor), str)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("extractor", ["trafilatura", "resiliparse"])
+def test_a_fragment_is_a_page(extractor: str) -> None:
+    text = "The river rises in the hills and flows for forty miles before it meets the sea near the old town."
+    assert extract(f"<div><p>{text}</p><p>{text[::-1]}</p></div>", extractor).startswith(text)  # type: ignore[arg-type]
+
+
 def test_a_library_error_becomes_one_kind_of_error() -> None:
     with pytest.raises(ExtractionError, match=r"resiliparse: \w+Error"):
         extract("<p>a lone surrogate \ud800</p>", "resiliparse")

@@ -24,8 +24,12 @@ from rlreason.data.corpus.pii import EMAIL, IPV4, IPV6, mask
     ],
 )
 def test_addresses_become_placeholders(text: str, expected: str) -> None:
-    assert mask(text) == expected
-    assert mask(expected) == expected
+    assert mask(text)[0] == expected
+    assert mask(expected) == (expected, 0)
+
+
+def test_what_is_masked_is_counted() -> None:
+    assert mask(f"x@y.io, {EMAIL}, 8.8.8.8 and 10.0.0.1")[1] == 2
 
 
 def test_masking_takes_linear_time() -> None:
@@ -39,5 +43,5 @@ def test_masking_takes_linear_time() -> None:
         "2001:" * 10_000,
         "a@" + "b-" * 10_000,
     ):
-        assert mask(text) == text
+        assert mask(text) == (text, 0)
     assert time.monotonic() - start < 5

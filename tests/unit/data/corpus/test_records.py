@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from rlreason.config.corpus import CorpusSource
+from rlreason.data.corpus import records as records_module
+from rlreason.data.corpus import warc as warc_module
 from rlreason.data.corpus.encoding import decode
 from rlreason.data.corpus.records import Record, format_of, read_records
 
@@ -201,6 +204,98 @@ def test_a_torn_parquet_row_group_is_counted_by_its_rows(tmp_path: Path) -> None
     )
 
 
+def parquet(columns: dict[str, object]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_a_date_that_python_does_not_know_costs_no_text(tmp_path: Path) -> None:
+    import pyarrow
+
+    days = 86400
+    for kind, values, dates in (
+        (pyarrow.timestamp("s"), [days, 10**14, None], ["1970-01-02T00:00:00", "", ""]),
+        (pyarrow.date32(), [1, 2**31 - 1, None], ["1970-01-02", "", ""]),
+        (pyarrow.timestamp("us", "Mars/Base"), [days * 10**6, 1, 0], ["1970-01-02T00:00:00Z", None, None]),
+        (pyarrow.duration("s"), [1, 2**62, 0], ["1", str(2**62), "0"]),
+    ):
+        data = parquet({"text": ["a", "b", "c"], "date": pyarrow.array(values, kind)})
+        records = read(tmp_path / "a.parquet", data)
+        assert [record.payload for record in records] == ["a", "b", "c"]
+        for record, date in zip(records, dates, strict=True):
+            assert date is None or record.date == date
+
+
+def test_text_that_is_not_utf8_costs_no_other_row(tmp_path: Path) -> None:
+    import pyarrow
+
+    raw = pyarrow.array([b"caf\xe9", b"plain"], pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 2, raw.buffers())
+    records = read(tmp_path / "a.parquet", parquet({"text": text, "url": text}))
+    assert [(record.payload, record.url) for record in records] == [("café", "café"), ("plain", "plain")]
+
+
+def test_a_small_file_cannot_become_a_huge_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = b"0" * 3_000_000
+    for module in (records_module, warc_module):
+        monkeypatch.setattr(module, "MAX_PAGE_BYTES", 1_000_000)
+    line = b'{"text": "%b"}\n'
+    files = {
+        "a.txt.gz": gzip.compress(zeros),
+        "a.html.xz": lzma.compress(zeros),
+        "a.warc": response(gzip.compress(zeros), b"Content-Encoding: gzip\r\n"),
+        "a.parquet": parquet({"text": [zeros.decode()]}),
+    }
+    for name, data in files.items():
+        (record,) = read(tmp_path / name, data)
+        assert record.dropped_by == "broken" and "more than" in record.reason, name
+    for encoding in ("utf-8", "utf-16"):
+        lines = (line % b"a" + line % zeros + line % b"b").decode().encode(encoding)
+        found = read(tmp_path / "a.jsonl.gz", gzip.compress(lines))
+        assert kinds(found) == ["text", "broken", "text"] and found[2].payload == "b"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_json_lines_may_have_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    lines = '{"text": "café\u2028one"}\n{"text": "two"}\n'.encode(encoding)
+    assert [record.payload for record in read(tmp_path / "a.ndjson", lines)] == ["café\u2028one", "two"]
+
+
+def test_a_file_without_a_record_is_counted(tmp_path: Path) -> None:
+    for name, data in (("a.jsonl", b"\n \n"), ("a.parquet", parquet({"text": []})), ("a.jsonl.gz", gzip.compress(b""))):
+        (record,) = read(tmp_path / name, data)
+        assert (record.dropped_by, record.reason) == ("broken", "no record in the file")
+
+
+def test_names_that_are_not_utf8_give_ids_that_differ_and_can_be_stored(tmp_path: Path) -> None:
+    names = [b"a\xff.txt", b"a\xfe.txt", b"a%FF.txt", "é.txt".encode()]
+    found = [read(tmp_path / os.fsdecode(name), b"text")[0].id for name in names]
+    assert found == ["web/a%FF.txt#0", "web/a%FE.txt#0", "web/a%25FF.txt#0", "web/é.txt#0"]
+
+
+def test_a_hole_in_a_warc_costs_no_record_behind_it(tmp_path: Path) -> None:
+    parts = [*PARTS[:3], b"\0" * len(PARTS[3]), *PARTS[4:]]
+    assert kinds(read(tmp_path / "a.warc", b"".join(parts))) == [*KINDS[:3], "broken", *KINDS[4:]]
+
+
+def test_lying_lengths_do_not_make_the_file_be_read_again_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie = re.sub(rb"Content-Length: \d+", b"Content-Length: 99999999999", response(os.urandom(3000)))
+    parts = [lie] * 200 + [response()]
+    assert kinds(read(tmp_path / "a.warc", b"".join(parts))) == ["broken"] * 200 + ["html"]
+    packed = b"".join(map(gzip.compress, parts))
+    assert kinds(read(tmp_path / "a.warc.gz", packed)) == ["broken"] * 200 + ["html"]
+    monkeypatch.setattr(warc_module, "MAX_REREAD", 0)
+    records = read(tmp_path / "a.warc.gz", packed)
+    assert kinds(records) == ["broken", "broken"] and "claim more bytes" in records[1].reason
+    assert kinds(read(tmp_path / "a.warc", b"".join(parts))) == ["broken"] * 200 + ["html"], "one pass is enough here"
+
+
 def test_a_column_called_html_is_extracted_later(tmp_path: Path) -> None:
     (record,) = read(tmp_path / "a.jsonl", json.dumps({"html": HTML.decode()}).encode(), text_column="html")
     assert record.kind == "html"
@@ -218,8 +313,19 @@ def test_ids_are_relative_to_the_source_and_the_limit_counts_records(tmp_path: P
 
 
 def test_formats_by_name() -> None:
-    names = ["a.WARC.gz", "a.warc.wet.gz", "a.htm", "a.jsonl.xz", "a.parquet", "a.md", "a.tar.gz", "README"]
-    expected = ["warc", "warc", "html", "jsonl", "parquet", "text", None, None]
+    names = [
+        "a.WARC.gz",
+        "a.warc.wet.gz",
+        "a.htm",
+        "a.jsonl.xz",
+        "a.parquet",
+        "a.md",
+        "a.json.gz",
+        "a.ndjson",
+        "a.tar.gz",
+        "README",
+    ]
+    expected = ["warc", "warc", "html", "jsonl", "parquet", "text", "jsonl", "jsonl", None, None]
     assert [format_of(Path(name)) for name in names] == expected
 
 

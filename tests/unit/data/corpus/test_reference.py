@@ -79,7 +79,7 @@ def verdicts(text: str) -> dict[str, str | None]:
     found = (
         gopher.check_repetition(text, GopherRepetitionRule()),
         gopher.check_quality(text, GopherQualityRule()),
-        c4.check(text, C4Rule()),
+        c4.apply(text, C4Rule())[1],
         fineweb.check(text, FineWebRule()),
     )
     return dict(zip(RULES, found, strict=True))

@@ -1,6 +1,9 @@
 """Each quality rule just on either side of its threshold, and figures that were counted by hand."""
 
+from pathlib import Path
+
 import pytest
+from pydantic import ValidationError
 
 from rlreason.config.corpus import (
     C4Rule,
@@ -11,6 +14,7 @@ from rlreason.config.corpus import (
     UrlRule,
 )
 from rlreason.data.corpus import c4, fineweb, gopher, language, url
+from rlreason.types import UserError
 
 WORDS = [f"{first}{second}{third}" for first in "bcdfg" for second in "aeiou" for third in ("lt", "nk", "rn", "st")]
 """100 different words of four letters."""
@@ -112,10 +116,13 @@ SENTENCE = "This is one sentence."
 
 
 def test_c4_counts_sentences_after_it_has_cut_lines() -> None:
-    assert c4.check("\n".join([SENTENCE] * 5), C4Rule()) is None
-    assert c4.check("\n".join([SENTENCE] * 4), C4Rule()) == "c4: 4 sentences < 5"
-    assert c4.check("\n".join([SENTENCE] * 4 + ["Please enable JavaScript."]), C4Rule()) == "c4: 4 sentences < 5"
-    assert c4.check(" ".join([SENTENCE] * 5), C4Rule()) is None
+    for lines, verdict in (
+        ([SENTENCE] * 5, None),
+        ([SENTENCE] * 4, "c4: 4 sentences < 5"),
+        ([SENTENCE] * 4 + ["Please enable JavaScript."], "c4: 4 sentences < 5"),
+        ([" ".join([SENTENCE] * 5)], None),
+    ):
+        assert c4.apply("\n".join(lines), C4Rule())[1] == verdict
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,7 @@ def test_c4_removes_citation_marks() -> None:
 def test_c4_drops_the_page_as_it_was(line: str, key: str, reason: str) -> None:
     page = "\n".join([*[SENTENCE] * 5, "Two words", line])
     assert c4.apply(page, C4Rule()) == (page, reason)
-    assert c4.check(page, C4Rule(**{key: False})) is None
+    assert c4.apply(page, C4Rule(**{key: False}))[1] is None
 
 
 def test_c4_leaves_javascript_lines_where_it_is_told_to() -> None:
@@ -193,7 +200,7 @@ def test_fineweb_takes_values_on_the_bound() -> None:
 def test_no_rule_fails_on_text_without_words(text: str) -> None:
     for verdict in (
         gopher.check_quality(text, GopherQualityRule()),
-        c4.check(text, C4Rule()),
+        c4.apply(text, C4Rule())[1],
         fineweb.check(text, FineWebRule()),
     ):
         assert verdict is not None
@@ -203,12 +210,17 @@ def test_no_rule_fails_on_text_without_words(text: str) -> None:
 @pytest.mark.parametrize(
     ("address", "verdict"),
     [
-        ("https://bad.org/x", "url: domain Bad.org"),
-        ("http://www.BAD.org.:80/x", "url: domain Bad.org"),
-        ("bad.org/x", "url: domain Bad.org"),
-        ("https://user@bad.org", "url: domain Bad.org"),
+        ("https://bad.org/x", "url: domain bad.org"),
+        ("http://www.BAD.org.:80/x", "url: domain bad.org"),
+        ("bad.org/x", "url: domain bad.org"),
+        ("https://user@bad.org", "url: domain bad.org"),
         ("https://notbad.org/x", None),
         ("https://bad.org.example.com/", None),
+        ("a.b.bad.org/go?u=http://other.org", "url: domain bad.org"),
+        ("good.com/go?u=http://bad.org", None),
+        ("//bad.org/x", "url: domain bad.org"),
+        ("/bad.org/x", None),
+        ("bad.org:80", "url: domain bad.org"),
         ("https://good.com/bad.org", None),
         ("https://good.com/win-Casino/1", "url: word casino"),
         ("https://casino.com/", "url: word casino"),
@@ -219,6 +231,38 @@ def test_no_rule_fails_on_text_without_words(text: str) -> None:
 )
 def test_blocked_addresses(address: str, verdict: str | None) -> None:
     assert url.check(address, UrlRule(blocked_domains=["Bad.org"], blocked_words=["casino"])) == verdict
+
+
+def test_blocked_domains_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "domains.txt"
+    path.write_text("# a list\nBad.org  # spam\n\n.worse.com.\n")
+    rule = UrlRule(blocked_domains=str(path))
+    assert url.check("http://x.worse.com/", rule) == "url: domain worse.com"
+    assert url.check("http://bad.org/", rule) and url.check("http://good.org/", rule) is None
+    other = tmp_path / "other.txt"
+    other.write_text("https://bad.org/\n")
+    with pytest.raises(UserError, match=r"other.txt: `https://bad.org/` is no domain; write it as example.org"):
+        url.check("http://good.org/", UrlRule(blocked_domains=str(other)))
+    with pytest.raises(UserError, match="gone.txt: No such file"):
+        url.check("http://good.org/", UrlRule(blocked_domains=str(tmp_path / "gone.txt")))
+
+
+@pytest.mark.parametrize("entry", ["", ".", "https://a.org", "a.org/x", "*.a.org", "a.org:80", "a b"])
+def test_what_is_no_domain_is_refused(entry: str) -> None:
+    with pytest.raises(ValidationError, match="is no domain"):
+        UrlRule(blocked_domains=[entry])
+
+
+@pytest.mark.parametrize("word", ["", "two words", "web-cam", "käse"])
+def test_a_word_that_no_address_has_is_refused(word: str) -> None:
+    with pytest.raises(ValidationError, match="can match no word"):
+        UrlRule(blocked_words=[word])
+
+
+def test_ngrams_of_no_words_are_refused() -> None:
+    for key in ("top_ngrams", "duplicate_ngrams"):
+        with pytest.raises(ValidationError, match="greater than or equal to 1"):
+            GopherRepetitionRule.model_validate({key: {0: 0.1}})
 
 
 def test_language_of_whole_documents() -> None:

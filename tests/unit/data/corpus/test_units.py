@@ -1,8 +1,25 @@
+import json
+import os
 import random
 from pathlib import Path
 
+import pytest
+
+import rlreason
 from rlreason.config.corpus import CorpusConfig
-from rlreason.data.corpus.units import UNIT_BYTES, InputFile, Samples, clean_unit, group_files, order_of
+from rlreason.data.corpus.records import Record
+from rlreason.data.corpus.units import (
+    UNIT_BYTES,
+    InputFile,
+    Samples,
+    _judged,
+    clean_unit,
+    group_files,
+    order_of,
+    remove_folder,
+    schema,
+)
+from rlreason.types import UserError
 
 
 def config(**keys: object) -> CorpusConfig:
@@ -57,7 +74,7 @@ def test_a_unit_accounts_for_every_record_and_appears_whole(tmp_path: Path) -> N
     size = pages.stat().st_size
     [unit] = group_files([InputFile(source="s", path=str(pages), num_bytes=size, modified_ns=1)], config(), "")
     rules = config(language=None, gopher_repetition=None)
-    summary = clean_unit(unit, rules.sources, rules, frozenset(), tmp_path)
+    summary = clean_unit(unit, rules.sources, rules, None, tmp_path)
     assert summary["counts"] == {"gopher_quality": 2, "broken": 1}
     assert [file["bytes"] for file in summary["files"]] == [size]
     assert sorted(path.name for path in (tmp_path / unit.name).iterdir()) == [
@@ -67,3 +84,47 @@ def test_a_unit_accounts_for_every_record_and_appears_whole(tmp_path: Path) -> N
     ]
     assert len((tmp_path / unit.name / "aside.jsonl").read_text().splitlines()) == 1
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert summary["changes"] == {}
+
+
+def test_a_record_that_a_library_cannot_take_is_broken_and_not_fatal() -> None:
+    off = dict.fromkeys(("language", "gopher_repetition", "gopher_quality", "c4", "fineweb"))
+    row, keys = _judged(Record(id="s/a#0", source="s", payload="half a character \ud800"), config(**off), None)
+    assert (row["dropped_by"], row["id"], row["text"], keys) == ("broken", "s/a#0", "", [])
+    assert row["reason"].startswith("UnicodeEncodeError: ")
+    row, keys = _judged(Record(id="s/a#1", source="s", payload="a whole one"), config(**off), None)
+    assert row["dropped_by"] is None and keys
+
+
+def test_a_mistake_of_the_users_is_no_broken_record(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="url.blocked_domains"):
+        _judged(Record(id="s/a#0", source="s"), config(url={"blocked_domains": str(tmp_path / "gone")}), None)
+
+
+def test_a_units_name_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [input_file("a", 1)]
+    before = group_files(files, config(), "")
+    monkeypatch.setattr(rlreason, "__version__", "999")
+    assert group_files(files, config(), "") != before
+
+
+def test_names_that_are_not_utf8_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\xff.txt")
+    path.write_text("Short.")
+    [unit] = group_files([InputFile(source="s", path=str(path), num_bytes=6, modified_ns=1)], config(), "")
+    summary = clean_unit(unit, config().sources, config(), None, tmp_path)
+    assert summary["files"][0]["path"].endswith("/a%FF.txt")
+    json.dumps(summary, ensure_ascii=False).encode()
+
+
+def test_text_of_more_than_two_gib_has_room() -> None:
+    assert str(schema(config()).field("text").type) == "large_string"
+
+
+def test_a_folder_that_is_half_removed_is_out_of_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".removing-work").mkdir()
+    (tmp_path / ".removing-work/left").write_text("by one that was killed")
+    (tmp_path / "work/unit").mkdir(parents=True)
+    remove_folder(tmp_path / "work")
+    remove_folder(tmp_path / "work")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Words as spaCy parts them: the expected lists are spaCy 3.8's."""
 
+import time
+
 import pytest
 
 from rlreason.data.corpus.words import count_sentences, plain_words, words
@@ -55,3 +57,14 @@ def test_a_long_stretch_without_spaces_takes_linear_time() -> None:
     """A page of one million signs is one stretch; a quadratic search would take hours."""
     assert len(words("a" * 1_000_000)) == 1
     assert len(words("x@" * 200_000)) >= 1
+
+
+@pytest.mark.parametrize(
+    "stretch", ["a" + "." * 500 + "b" + ")" * 490, "www." + "." * 900 + ")" * 90, "a@" * 490 + ")"]
+)
+def test_signs_at_the_end_of_a_stretch_do_not_cost_its_length_each(stretch: str) -> None:
+    """The first of these took a second each."""
+    start = time.monotonic()
+    for number in range(10):
+        assert words(f"{number}{stretch}")
+    assert time.monotonic() - start < 2
