@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -22,8 +22,8 @@ from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.reward import LoadFailure, RewardWorker
 
 MAX_LOSSES = 5
-"""Workers that an attempt may cost before its verdict is `verifier_error`. After two it goes alone, so that a chunk
-does not pay for the one that kills."""
+"""Workers that an attempt may cost before its verdict is `verifier_error`. Only the call that ran when a worker was
+lost pays, not those that waited; after two it goes alone, so that a chunk does not pay for the one that kills."""
 
 START_S = 60.0
 """The first call of a worker may take so much longer: the process starts and loads the functions."""
@@ -46,7 +46,10 @@ class _Worker:
     """A reward worker as the fleet sees it."""
 
     handle: ActorHandle
-    num_queued: int = 0
+    calls: list[object] = field(default_factory=list)
+    """What it has been given and not answered, in order: the first is the one that runs."""
+    blamed: object = None
+    """The call that ran when the worker was lost."""
     queued_s: float = 0.0
     """The most seconds that what it has been given may take."""
     num_scored: int = 0
@@ -54,6 +57,10 @@ class _Worker:
     """It has answered."""
     is_retired: bool = False
     """Replaced; it ends with its last call."""
+
+    @property
+    def num_queued(self) -> int:
+        return len(self.calls)
 
 
 class RewardFleet:
@@ -121,6 +128,7 @@ class RewardFleet:
         """Verdicts of each attempt, whatever happens to the workers. `num_lost`: those that this has cost so far."""
         while True:
             worker = await self._take(attempts, avoid)
+            call = worker.calls[-1]
             # Calls of one worker run one after the other: this one may have to wait for those before it.
             limit_s = worker.queued_s + self._config.stall_s + (0.0 if worker.is_up else START_S)
             try:
@@ -133,8 +141,8 @@ class RewardFleet:
             except ray.exceptions.RayError as error:
                 self._replace(worker, reason := f"its process died ({type(error).__name__})", at_once=True)
             finally:
-                self._give_back(worker, attempts)
-            avoid, num_lost = worker, num_lost + 1
+                self._give_back(worker, call, attempts)
+            avoid, num_lost = worker, num_lost + (worker.blamed is call)
             if num_lost >= MAX_LOSSES:
                 return [self._lost(attempt, reason) for attempt in attempts]
             if num_lost >= 2 and len(attempts) > 1:
@@ -162,12 +170,12 @@ class RewardFleet:
         await self._room.acquire()
         full = self._config.max_queued
         worker = min(self._workers, key=lambda one: (one.num_queued >= full, one is avoid, one.num_queued))
-        worker.num_queued += 1
+        worker.calls.append(object())
         worker.queued_s += self._most_s(attempts)
         return worker
 
-    def _give_back(self, worker: _Worker, attempts: list[Attempt]) -> None:
-        worker.num_queued -= 1
+    def _give_back(self, worker: _Worker, call: object, attempts: list[Attempt]) -> None:
+        worker.calls.remove(call)
         worker.queued_s -= self._most_s(attempts)
         self._room.release()
         if worker.is_retired and not worker.num_queued:
@@ -192,7 +200,9 @@ class RewardFleet:
             self._replace(worker, f"it had scored {worker.num_scored} samples (recycle_after {limit})")
 
     def _replace(self, worker: _Worker, reason: str, *, at_once: bool = False) -> None:
-        """A fresh worker takes its place; the old one ends with its last call, or `at_once`."""
+        """A fresh worker takes its place; the old one ends with its last call, or `at_once`, where it is lost."""
+        if at_once and worker.blamed is None:
+            worker.blamed = worker.calls[0]
         if not worker.is_retired:
             worker.is_retired = True
             self._workers[self._workers.index(worker)] = _Worker(self._actor.remote(self._rewards))

@@ -206,10 +206,12 @@ def test_a_stuck_worker_is_killed_and_its_samples_are_scored_elsewhere(
             os.kill(stopped, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("fields", [{"workers": 2}, {"workers": 1, "max_queued": 4}])
 def test_a_sample_that_kills_its_workers_has_a_typed_verdict_and_costs_no_other(
-    make_fleet: Callable[..., RewardFleet],
+    make_fleet: Callable[..., RewardFleet], fields: dict[str, int]
 ) -> None:
-    fleet = make_fleet("poison", workers=2)
+    """With one worker all others wait behind the sample that kills, and are lost with it each time."""
+    fleet = make_fleet("poison", **fields)
     scores = score(fleet, 8)
     poisoned = scores.pop("3/1")
     assert poisoned.status == "verifier_error" and f"{MAX_LOSSES} reward workers were lost" in poisoned.detail
