@@ -5,7 +5,7 @@ Only the standard library and Typer are imported before a command runs, so that 
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -101,13 +101,11 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="Of sampling; 0 is greedy.")] = 0.7,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of weights and arithmetic.")] = "float32",
 ) -> None:
     """Talk to any checkpoint. An assistant keeps the conversation, a base model continues text."""
     from rlreason.stages import chat as stage
 
-    if dtype not in ("float32", "bfloat16"):
-        raise typer.BadParameter(f"{dtype} is neither float32 nor bfloat16", param_hint="--dtype")
     stage.chat(
         model,
         system=system,
@@ -115,7 +113,7 @@ def chat(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
-        dtype="bfloat16" if dtype == "bfloat16" else "float32",
+        dtype=dtype,
     )
 
 

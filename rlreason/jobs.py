@@ -19,7 +19,7 @@ from rlreason.config.load import dump
 from rlreason.stages.console import say
 from rlreason.stages.lineage import local_files
 from rlreason.stages.recipe import Step, default_run_dir, load_steps
-from rlreason.types import RunError, UserError
+from rlreason.types import RunError, UserError, first_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -41,7 +41,7 @@ def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | N
         try:
             job = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": packed})
         except (OSError, RuntimeError, ValueError) as error:
-            raise RunError(f"submit: {address} did not take the job: {_first_line(error)}") from None
+            raise RunError(f"submit: {address} did not take the job: {first_line(error)}") from None
     say(f"submitted {job}; run directory {where}; follow with: ray job logs --address {address} --follow {job}")
     return _follow(client, job) if follow else 0
 
@@ -54,11 +54,9 @@ def _client(address: str) -> "JobSubmissionClient":
         token = _token()
         client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else None)
     except AuthenticationError as error:
-        raise UserError(
-            f"submit: {address}: {_first_line(error)}; give the cluster's token in RAY_AUTH_TOKEN"
-        ) from None
+        raise UserError(f"submit: {address}: {first_line(error)}; give the cluster's token in RAY_AUTH_TOKEN") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"submit: no Ray job server answers at {address}: {_first_line(error)}") from None
+        raise UserError(f"submit: no Ray job server answers at {address}: {first_line(error)}") from None
     logging.disable(logging.INFO)  # Ray tells of packages and sockets.
     return client
 
@@ -105,13 +103,8 @@ def _follow(client: "JobSubmissionClient", job: str) -> int:
         asyncio.run(tail())
         status = client.get_job_status(job)
     except (OSError, RuntimeError, aiohttp.ClientError) as error:
-        raise RunError(f"job {job}: the job server went away: {_first_line(error)}") from None
+        raise RunError(f"job {job}: the job server went away: {first_line(error)}") from None
     if status == JobStatus.SUCCEEDED:
         return 0
     message = (client.get_job_info(job).message or "").strip()
     raise RunError(f"job {job} ended as {status.value}: {message.splitlines()[-1] if message else 'no message'}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,13 +1,14 @@
 """Finds a function by its path: `dir/file.py:fn` or `pkg.module:fn`.
 
 Runs the file or module that the path names, in this process: whoever cannot trust it calls this in a child.
-Raises UserError, one line, for whatever is wrong with the path or with the file. Does not look at signatures.
+Raises UserError, one line, for whatever is wrong with the path, with the file or with arguments.
 """
 
 import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,6 +37,16 @@ def find_function(path: str) -> Callable[..., Any]:
     if not callable(function):
         raise UserError(f"{path} is a {type(function).__name__}, not a function")
     return function
+
+
+def require_arguments(function: Callable[..., Any], what: str, /, *args: Any, **kwargs: Any) -> None:
+    """Raises UserError, which begins with `what`, where the function does not take these. Does not call it."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind_partial(*args, **kwargs)  # an unknown argument explains a missing one
+        signature.bind(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what}: wrong `args`: {error}") from None
 
 
 def _nearest(name: str, module: ModuleType) -> str:

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -182,13 +183,23 @@ def tree_hash(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(str(path.relative_to(folder)).encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's contents. Read again in the same process only if its size or time of change is another."""
+    stat = path.stat()
+    return _file_hash(path.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_whole(path: Path, text: str) -> None:
-    """The file has all of the text, or stays as it was."""
     """The file appears with all of the text or stays as it was."""
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(text + "\n", encoding="utf-8")

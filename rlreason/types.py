@@ -4,6 +4,7 @@
 prompt/response split in training data; the mask says which tokens the policy wrote.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,6 +28,11 @@ class RunError(RuntimeError):
     """The run failed for a reason outside the user's input (disk full, worker lost). Exit status 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """Of what a library says of its error, often a page; the error's class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One problem for the policy to solve.
@@ -46,6 +52,22 @@ class Task:
     """The data set that it came from; metrics are also kept per source."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """All other columns of the row; rewards may read them."""
+
+
+def read_tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """`Task.tests` of a row's `tests` column: a list, JSON text of one as some hub data sets keep it, or nothing.
+
+    UserError for anything else; `where` names the row.
+    """
+    try:
+        found = json.loads(value) if isinstance(value, str) and value.strip() else value
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: `tests` is text that is no JSON: {error}") from None
+    if found is None or found == "":
+        return ()
+    if not isinstance(found, list | tuple) or not all(isinstance(test, Mapping) for test in found):
+        raise UserError(f'{where}: `tests` is not a list of tests such as {{"type": "stdio", "input": ..., ...}}')
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,13 @@ Every rule is a section: its thresholds are the published ones, `null` switches 
 """
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from rlreason.config.base import BaseStageConfig, Count, Fraction, Strict
-from rlreason.config.data import DataConfig
+from rlreason.config.data import DataConfig, Location
 
 Share = Annotated[float, Field(ge=0, le=1)]
 DOMAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -21,7 +22,7 @@ class CorpusSource(Strict):
     A file is cleaned by one task, whatever its size: to use every core, give at least as many files as there are cores.
     """
 
-    path: str | None = None
+    path: Location | None = None
     """A file, a folder (searched whole, also where links lead) or a pattern such as `pages/**/*.warc.gz`."""
     generate: str | None = None
     """A function `f(folder: pathlib.Path, **args) -> list[pathlib.Path]` that writes files into `folder`."""
@@ -47,7 +48,7 @@ class CorpusSource(Strict):
 class UrlRule(Strict):
     """Drops pages by their address."""
 
-    blocked_domains: tuple[str, ...] | str = ()
+    blocked_domains: tuple[str, ...] | Location = ()
     """Domains, with all their subdomains; or a file with one domain a line, `#` before a comment."""
     blocked_words: tuple[str, ...] = ()
     """Whole words of the address, of a-z and digits, parted by anything else."""
@@ -56,6 +57,11 @@ class UrlRule(Strict):
     @classmethod
     def _domains(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
         return value if isinstance(value, str) else tuple(map(plain_domain, value))
+
+    @cached_property
+    def listed_domains(self) -> frozenset[str]:
+        """Without those of a file."""
+        return frozenset(() if isinstance(self.blocked_domains, str) else self.blocked_domains)
 
     @field_validator("blocked_words")
     @classmethod

@@ -1,16 +1,20 @@
 """The data sections of a configuration: rows of a data set, tasks, mixtures, held-out text."""
 
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rlreason.config.base import Count, Strict
+
+Location = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path or a name; `~` is the home directory."""
 
 
 class DataConfig(Strict):
     """Where rows come from: a data set (`path`) or a function (`generate`)."""
 
-    path: str | None = None
+    path: Location | None = None
     """Hub name; a local .jsonl, .json, .csv, .tsv, .parquet or .arrow file; a folder of .parquet files; or `stage:NAME`
     for the corpus of an earlier stage of the recipe."""
     name: str | None = None
@@ -59,6 +63,9 @@ class SourceConfig(DataConfig):
 
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Share of the trained tokens, relative to the other sources."""
+    documents: bool = False
+    """In SFT: rows are documents (`text`) and each token is trained on, as always in pretraining. Replaying what the
+    model was pretrained on keeps it from forgetting that."""
 
 
 def _one(name: str) -> BeforeValidator:

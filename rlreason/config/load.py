@@ -36,7 +36,7 @@ def load_stage(path: Path, overrides: list[str] | None = None) -> AnyStage:
     try:
         return STAGES[stage].model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error, STAGES[stage])}") from None
+        raise UserError(f"{path}: {explain(error, STAGES[stage])}") from None
 
 
 def recipe_files(folder: Path) -> list[Path]:
@@ -52,9 +52,8 @@ def dump(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path in seen:
-        raise UserError(f"{path}: `extends` goes round in a circle")
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file as they stand there. UserError where it cannot be read or is no mapping."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -65,6 +64,13 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: bad YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
+    return raw
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in seen:
+        raise UserError(f"{path}: `extends` goes round in a circle")
+    raw = read_mapping(path)
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
@@ -112,7 +118,7 @@ def _index(node: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake in one line; an unknown key names the nearest valid one."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])

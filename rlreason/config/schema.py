@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from rlreason.config.base import BaseStageConfig, Count, Strict, WorkerConfig
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
-from rlreason.config.data import HeldOutConfig, KnowledgeConfig, Mixture, TaskConfig, TaskSets
+from rlreason.config.data import HeldOutConfig, KnowledgeConfig, Mixture, TaskSets
 from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig
 
 
@@ -29,14 +29,23 @@ class RolloutConfig(WorkerConfig):
     """Texts that end a response, beside the end-of-sequence token."""
     max_concurrent: Count = 256
     """Sequences that one engine decodes at a time."""
-    kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
-    """Key-value cache of one engine on CPU."""
+    kv_cache_gib: Count = 1
+    """Key-value cache of one engine on CPU; vLLM takes whole numbers."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of a GPU's memory that one engine may take."""
     weight_sync: Literal["ray_object_store", "nccl", "ipc"] = "ray_object_store"
     """How new weights travel. `nccl`: between GPUs; `ipc`: on one shared GPU; both are vLLM's own."""
     sync_bucket_bytes: Count = 256 << 20
     """Weights travel in buckets of about this size (object store only)."""
+
+    @model_validator(mode="after")
+    def _spans_what_it_reserves(self) -> "RolloutConfig":
+        if self.gpus and self.tensor_parallel > max(1, self.gpus):
+            raise ValueError(
+                f"tensor_parallel: an engine on {self.tensor_parallel} GPUs needs `gpus: {self.tensor_parallel}`, "
+                f"not {self.gpus:g}"
+            )
+        return self
 
 
 class LearnerConfig(WorkerConfig):
@@ -106,8 +115,8 @@ class AlgorithmConfig(Strict):
 class EvalConfig(Strict):
     """Evaluation on the rollout engines."""
 
-    tasks: dict[str, TaskConfig]
-    """Named held-out sets."""
+    tasks: TaskSets
+    """Held-out sets by name; one set alone may stand without a name."""
     samples: Annotated[int, Field(ge=0)] = 0
     """k of avg@k, pass@k, maj@k; 0: greedy only."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -159,6 +168,11 @@ class TrainConfig(StageConfig):
     steps: Count
     """Optimizer steps; for RL rollout batches."""
     checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def dtype(self) -> Literal["float32", "bfloat16"]:
+        """Of the rollout engines."""
+        return self.learner.dtype
 
 
 class SupervisedConfig(TrainConfig):
@@ -292,7 +306,8 @@ class EvaluateConfig(StageConfig):
         return self
 
 
-AnyStage = CorpusConfig | TokenizerConfig | PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
+ModelStage = PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
+AnyStage = CorpusConfig | TokenizerConfig | ModelStage
 STAGES: dict[str, type[AnyStage]] = {
     "corpus": CorpusConfig,
     "tokenizer": TokenizerConfig,

@@ -73,7 +73,7 @@ def conversations(*, num: int, seed: int, worked_share: float, max_operations: i
 def tasks(*, num: int, seed: int, held_out: bool = False, max_operations: int = 4) -> list[dict[str, Any]]:
     """RL and evaluation rows, all of full length and no two alike. Columns: `prompt`, `answer`.
 
-    Raises UserError where that many are not found: there are 10 * 27**max_operations prompts, held-out ones included.
+    Raises UserError where that many are not found: of 10 * 27**max_operations prompts about a tenth are held out.
     """
     source = problems(seed=seed, held_out=held_out, max_operations=max_operations, mixed=False)
     found: dict[str, str] = {}
@@ -82,9 +82,9 @@ def tasks(*, num: int, seed: int, held_out: bool = False, max_operations: int = 
         if len(found) == num:
             break
     else:
-        total = 10 * 27**max_operations
+        side = "held-out" if held_out else "training"
         raise UserError(
-            f"chains: {num} tasks are asked for but only {total} prompts of that length exist; ask for fewer"
+            f"chains: {num} tasks are asked for but only {len(found)} {side} prompts were found; ask for fewer"
         )
     return [{"prompt": prompt, "answer": answer} for prompt, answer in found.items()]
 

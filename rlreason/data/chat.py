@@ -21,12 +21,11 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from rlreason.types import Message, Task, TrainSequence, UserError
+from rlreason.data.faults import FAULTS
+from rlreason.types import Message, Task, TrainSequence, UserError, first_line
 
 Special = tuple[tuple[str, str], ...]
 """(("bos_token", "<s>"), ...): what a template may write by name."""
-TEMPLATE_FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
-"""What a template's own code can raise beside Jinja's errors: `1/0`, `'a'.index('z')`, a macro that calls itself."""
 GENERATION_MARK = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
@@ -37,7 +36,7 @@ def load_tokenizer(source: str, *, needs_eos: bool = True) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:  # the last two: a file of other JSON
-        raise UserError(f"model `{source}`: no tokenizer can be loaded: {_first_line(error)}") from None
+        raise UserError(f"model `{source}`: no tokenizer can be loaded: {first_line(error)}") from None
     if needs_eos:
         require_eos(tokenizer, source)
     return tokenizer
@@ -173,7 +172,7 @@ def _template(tokenizer: Any) -> str:
     try:
         return str(tokenizer.get_chat_template())
     except ValueError as error:  # several named templates, none of them the default
-        raise UserError(f"the tokenizer's chat template: {_first_line(error)}") from None
+        raise UserError(f"the tokenizer's chat template: {first_line(error)}") from None
 
 
 def _special(tokenizer: Any) -> Special:
@@ -195,8 +194,8 @@ def _render(
             add_generation_prompt=prompt,
             **dict(special),
         )
-    except (TemplateError, *TEMPLATE_FAULTS) as error:
-        raise UserError(f"the chat template refuses a conversation: {_first_line(error)}") from None
+    except (TemplateError, *FAULTS) as error:  # a template's own code: `1/0`, a macro that calls itself
+        raise UserError(f"the chat template refuses a conversation: {first_line(error)}") from None
 
 
 def _both_names(message: Message) -> dict[str, str]:
@@ -303,8 +302,3 @@ def _require_written(messages: Sequence[Message], text: str) -> None:
         )
     if thinking_of(messages[-1]).strip() not in text:
         raise UserError("the chat template drops `thinking`; take it out, or give a `chat_template` that writes it")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -6,16 +6,15 @@ Everything is deterministic in its arguments and the card.
 Does not: write system prompts, or check that the card is true.
 """
 
-import difflib
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from rlreason.config.base import Strict
+from rlreason.config.load import explain, read_mapping
 from rlreason.data.dialogue import conversation, phrasings
 from rlreason.types import UserError
 
@@ -99,28 +98,9 @@ def tasks(*, card: str, num: int, seed: int) -> list[dict[str, Any]]:
 def load_card(path: str) -> Card:
     """UserError, one line, for a file that is missing, no YAML or no valid card."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"identity card {path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"identity card {path}: bad YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"identity card {path}: expected `key: value` lines, found {type(raw).__name__}")
-    try:
-        return Card.model_validate(raw)
+        return Card.model_validate(read_mapping(Path(path)))
     except ValidationError as error:
-        first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
-        raise UserError(f"identity card {path}: missing key `{where}`")
-    if first["type"] == "extra_forbidden":
-        known = ExtraQuestion.model_fields if first["loc"][0] == "extra" else Card.model_fields
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        raise UserError(
-            f"identity card {path}: unknown key `{where}`; "
-            + (f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}")
-        )
-    raise UserError(f"identity card {path}: {where}: {first['msg']}, got {first['input']!r}")
+        raise UserError(f"identity card {path}: {explain(error, Card)}") from None
 
 
 def _topics(card: Card) -> list[Topic]:

@@ -1,14 +1,13 @@
 """Rows of any data set, and tasks from rows. Raises UserError with the path, the column and what there is."""
 
-import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.data import DataConfig, TaskConfig
-from rlreason.paths import find_function
-from rlreason.types import Task, UserError
+from rlreason.paths import find_function, require_arguments
+from rlreason.types import Task, UserError, read_tests
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"} | dict.fromkeys(
@@ -52,8 +51,11 @@ def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
 
 
 def load_tasks(config: TaskConfig, source: str = "") -> list[Task]:
-    """Tasks with ids that are stable over runs: the source's name and the row number."""
-    rows = load_rows(config)
+    return tasks_of(load_rows(config), config, source)
+
+
+def tasks_of(rows: list[dict[str, Any]], config: TaskConfig, source: str = "") -> list[Task]:
+    """One task a row, with ids that are stable over runs: the source's name and the row number."""
     wanted = [config.prompt_column] + ([config.answer_column] if config.answer_column else [])
     for column in wanted:
         require_column(rows, column, config)
@@ -87,20 +89,27 @@ def _task(row: dict[str, Any], index: int, source: str, config: TaskConfig) -> T
     if config.template is not None:
         if not isinstance(prompt, str):
             raise UserError(f"{where}: `template` is for text, this prompt is a list of messages")
-        try:
-            prompt = config.template.format(**{**row, "prompt": prompt})
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(f"data `{source}`: `template` cannot be filled in: {error!r}; write braces twice") from None
+        prompt = fill(config.template, row, prompt, f"data `{source}`: `template`")
     answer = row[config.answer_column] if config.answer_column else None
     used = {config.prompt_column, config.answer_column, "tests", "source"}
     return Task(
         id=f"{source}:{index}",
         prompt=prompt,
         answer=tuple(map(str, answer)) if isinstance(answer, list) else None if answer is None else str(answer),
-        tests=_tests(row.get("tests"), where),
+        tests=read_tests(row.get("tests"), where),
         source=str(row.get("source") or source),
         columns={key: value for key, value in row.items() if key not in used},
     )
+
+
+def fill(template: str, row: Mapping[str, Any], prompt: str, where: str) -> str:
+    """The template with `prompt`, and the row's other columns by their names. `where`: for UserError."""
+    try:
+        return template.format(**{**row, "prompt": prompt})
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{where} cannot be filled in: {error!r}; write braces twice; the columns are {', '.join(map(str, row))}"
+        ) from None
 
 
 def _is_chat(prompt: Any) -> bool:
@@ -113,29 +122,11 @@ def _is_chat(prompt: Any) -> bool:
     )
 
 
-def _tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
-    """Hub data sets keep program tests as JSON text as well."""
-    try:
-        found = json.loads(value) if isinstance(value, str) and value.strip() else value
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: `tests` is text that is no JSON: {error}") from None
-    if found is None or found == "":
-        return ()
-    if not isinstance(found, list | tuple) or not all(isinstance(test, Mapping) for test in found):
-        raise UserError(f'{where}: `tests` is not a list of tests such as {{"type": "stdio", "input": ..., ...}}')
-    return tuple(found)
-
-
 def _generated(config: DataConfig) -> list[dict[str, Any]]:
     """What the function itself raises is its author's to see, and is not caught."""
     assert config.generate is not None
     name, function = f"data `{config.generate}`", find_function(config.generate)
-    try:
-        signature = inspect.signature(function)
-        signature.bind_partial(**config.args)  # an unknown argument explains a missing one
-        signature.bind(**config.args)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: wrong `args`: {error}") from None
+    require_arguments(function, name, **config.args)
     rows = function(**config.args)
     if not isinstance(rows, Iterable):
         raise UserError(f"{name}: returned {type(rows).__name__}, not rows; let it return a list of dicts")

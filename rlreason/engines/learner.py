@@ -36,7 +36,6 @@ from rlreason.engines.learner_setup import (
     flat,
     random_states,
     restore_random_states,
-    tied_weights,
     writing,
 )
 from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats, UserError
@@ -171,9 +170,8 @@ class LearnerEngine:
             name: weight.to("cpu", copy=True) if self.rank == 0 else weight for name, weight in self.named_weights()
         }
         if self.rank == 0:
-            module = self.engine.module
             with writing(path):
-                module.save_pretrained(path, state_dict=state | tied_weights(module, state), safe_serialization=True)
+                self.engine.module.save_pretrained(path, state_dict=state, safe_serialization=True)
 
     def save_checkpoint(self, path: Path) -> None:
         """Everything to resume this rank from: parameters, optimizer, random states, step. Every rank must call it."""
@@ -184,13 +182,10 @@ class LearnerEngine:
                 (path / "learner.json").write_text(json.dumps(self._layout()))
 
     def load_checkpoint(self, path: Path) -> None:
-        """Raises RunError where the checkpoint is of another number of ranks or ZeRO stage."""
-        saved = json.loads((path / "learner.json").read_text())
-        if saved != self._layout():
-            raise RunError(
-                f"checkpoint {path} was made with {saved['world_size']} learner workers at ZeRO stage "
-                f"{saved['zero_stage']}; resume with the same"
-            )
+        """Raises RunError where the checkpoint is of another number of ranks, ZeRO stage or dtype."""
+        saved, mine = json.loads((path / "learner.json").read_text()), self._layout()
+        if differ := [f"{key} {saved[key]}, now {mine[key]}" for key in mine if saved[key] != mine[key]]:
+            raise RunError(f"checkpoint {path} was made with learner {'; '.join(differ)}; resume with the same")
         _, client_state = self.engine.load_checkpoint(str(path), tag="learner")
         self.step = client_state["step"]
         # Our own file, made by save_checkpoint above.

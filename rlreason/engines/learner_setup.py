@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlreason.config.schema import LearnerConfig
-from rlreason.types import RunError, TrainSequence, UserError
+from rlreason.types import RunError, TrainSequence, UserError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -36,7 +36,7 @@ def _load(config: LearnerConfig, model: str | None, architecture: dict[str, Any]
         try:
             return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)
         except (OSError, ValueError) as error:
-            raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+            raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
     return AutoModelForCausalLM.from_config(describe(None, architecture), dtype=DTYPES[config.dtype])
 
 
@@ -47,8 +47,8 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
     if model is not None:
         try:
             return AutoConfig.from_pretrained(model)
-        except (OSError, ValueError) as error:
-            raise UserError(f"model `{model}`: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last: a file of other JSON
+            raise UserError(f"model `{model}`: its config.json cannot be used: {first_line(error)}") from None
     keys = dict(architecture or {})
     if "model_type" not in keys:
         raise UserError("architecture: no `model_type`; give one, such as llama")
@@ -56,8 +56,17 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
         return AutoConfig.for_model(keys.pop("model_type"), **keys)
     except (KeyError, ValueError, TypeError) as error:
         # Of an unknown model_type the library lists all that it knows, a screenful.
-        reason = str(error).strip().splitlines()[0].partition(" Should contain")[0]
-        raise UserError(f"architecture: {reason}") from None
+        raise UserError(f"architecture: {first_line(error).partition(' Should contain')[0]}") from None
+
+
+def num_positions(model: str | None, architecture: dict[str, Any] | None = None) -> int | None:
+    """The longest context that the model is made for; None where it has no limit."""
+    described = describe(model, architecture).get_text_config()
+    limit: int | None = getattr(described, "max_position_embeddings", None)
+    rope = getattr(described, "rope_parameters", None) or {}
+    if limit is not None and rope.get("rope_type") in ("linear", "dynamic"):  # other kinds count the factor in
+        limit = int(limit * rope["factor"])
+    return limit
 
 
 def adamw(module: torch.nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
@@ -102,13 +111,6 @@ def flat(
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
-def tied_weights(module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The second names of tied parameters: `save_pretrained` wants every name of the state dict."""
-    by_data = {parameter.data_ptr(): name for name, parameter in module.named_parameters()}
-    named = module.named_parameters(remove_duplicate=False)
-    return {name: state[by_data[p.data_ptr()]] for name, p in named if name not in state and p.data_ptr() in by_data}
-
-
 def random_states() -> dict[str, Any]:
     return {
         "python": random.getstate(),
@@ -132,4 +134,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"cannot write {path}: {str(error).strip().splitlines()[0]}") from None
+        raise RunError(f"cannot write {path}: {first_line(error)}") from None

@@ -10,13 +10,14 @@ import asyncio
 import itertools
 import math
 import os
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlreason.config.schema import RolloutConfig
-from rlreason.types import RunError
+from rlreason.types import RunError, UserError, first_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class RolloutEngine:
     """Example: engine = RolloutEngine("path", RolloutConfig(), dtype="float32", seed=0)"""
 
     def __init__(self, model: str, config: RolloutConfig, *, dtype: str, seed: int) -> None:
+        """Raises UserError, one line, where vLLM refuses the model or the settings."""
         os.environ.update(_environment(config))
         from vllm import AsyncEngineArgs
         from vllm.config.weight_transfer import WeightTransferConfig
@@ -56,27 +58,33 @@ class RolloutEngine:
 
         on_cpu = not config.gpus
         arguments: dict[str, Any] = {} if on_cpu else {"gpu_memory_utilization": config.gpu_memory_utilization}
-        self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(
-                model=model,
-                dtype=dtype,
-                seed=seed,
-                max_model_len=config.max_context_tokens,
-                max_num_seqs=config.max_concurrent,
-                tensor_parallel_size=config.tensor_parallel,
-                # torch.compile starts slower and runs no faster on CPU.
-                enforce_eager=on_cpu,
-                # A seeded request cannot be prefilled in parts on CPU (vLLM 0.32: its generator cannot step back).
-                enable_chunked_prefill=not on_cpu,
-                max_num_batched_tokens=max(8192, config.max_context_tokens),
-                distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
-                logprobs_mode="processed_logprobs",
-                generation_config="vllm",
-                weight_transfer_config=WeightTransferConfig(backend=config.weight_sync),
-                disable_log_stats=True,
-                **arguments,
+        try:
+            self._llm = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(
+                    model=model,
+                    dtype=dtype,
+                    seed=seed,
+                    max_model_len=config.max_context_tokens,
+                    max_num_seqs=config.max_concurrent,
+                    tensor_parallel_size=config.tensor_parallel,
+                    # torch.compile starts slower and runs no faster on CPU.
+                    enforce_eager=on_cpu,
+                    # A seeded request cannot be prefilled in parts on CPU (vLLM 0.32: its generator cannot step back).
+                    enable_chunked_prefill=not on_cpu,
+                    max_num_batched_tokens=max(8192, config.max_context_tokens),
+                    distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
+                    logprobs_mode="processed_logprobs",
+                    generation_config="vllm",
+                    weight_transfer_config=WeightTransferConfig(backend=config.weight_sync),
+                    disable_log_stats=True,
+                    **arguments,
+                )
             )
-        )
+        except ValueError as error:
+            # pydantic's errors are a list of lines; the reason is marked.
+            reason = re.search(r"Value error, (.*?)(?: \[type=|$)", str(error), re.MULTILINE)
+            said = reason[1] if reason else first_line(error)
+            raise UserError(f"model `{model}`: vLLM cannot run it so: {said}") from None
         self._sampling = SamplingParams
         self._final_only, self._delta = RequestOutputKind.FINAL_ONLY, RequestOutputKind.DELTA
         self._stop = list(config.stop)
@@ -202,6 +210,4 @@ def _environment(config: RolloutConfig) -> dict[str, str]:
     if config.tensor_parallel == 1:
         # Else vLLM puts one more process between the scheduler and the model on CPU.
         common["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    # Whole numbers only, in vLLM 0.32.
-    space = str(max(1, math.ceil(config.kv_cache_gib)))
-    return common | {"VLLM_CPU_KVCACHE_SPACE": space, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return common | {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -4,7 +4,10 @@ Torn lines are left out. Does not: validate what a row holds, or write.
 """
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from rlreason.report.plots import Row
 
 NUM_STRATA, ROWS_PER_STRATUM = 10, 20
 """Samples are read at 10 places spread evenly over the file, 20 lines at each: at most 200."""
+OWN_TABLES = ("dropped/", "continuation")
+"""Beginnings of the splits of samples that stand in tables of their own."""
 
 
 def _parse(line: bytes) -> Row | None:
@@ -29,19 +34,50 @@ def rows(path: Path) -> Iterator[Row]:
             yield from (row for line in file if (row := _parse(line)) is not None)
 
 
-def split_rows(path: Path, prefix: str) -> Iterator[Row]:
-    """The samples whose split begins with `prefix`. Only their lines are parsed: the file may be long."""
-    mark = f'"{prefix}'.encode()
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                row = _parse(line) if mark in line else None
-                if row is not None and str(row.get("split", "")).startswith(prefix):
-                    yield row
+@dataclass(frozen=True)
+class RunFiles:
+    """What several parts of a report need of one run directory, each file read once."""
 
+    folder: Path
 
-def metric_rows(run_dir: Path) -> list[Row]:
-    return [row for row in rows(run_dir / "metrics.jsonl") if isinstance(row.get("step"), int)]
+    @cached_property
+    def config(self) -> str:
+        """The text of config.yaml; "" where there is none."""
+        path = self.folder / "config.yaml"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def setting(self, key: str) -> str:
+        """The first word of a key's value at the top of config.yaml; "" where it has none."""
+        found = re.search(rf"^{key}:\s*(\w+)", self.config, re.MULTILINE)
+        return found[1] if found else ""
+
+    @cached_property
+    def metrics(self) -> list[Row]:
+        return [row for row in rows(self.folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
+
+    @cached_property
+    def last(self) -> Row:
+        """The last value of each metric."""
+        return {key: value for row in self.metrics for key, value in row.items()}
+
+    @cached_property
+    def _tables(self) -> list[Row]:
+        return list(self.samples(OWN_TABLES))
+
+    def table(self, prefix: str) -> list[Row]:
+        """The samples whose split begins with one of OWN_TABLES."""
+        return [row for row in self._tables if str(row["split"]).startswith(prefix)]
+
+    def samples(self, prefixes: tuple[str, ...]) -> Iterator[Row]:
+        """Those whose split begins with one of these. Only their lines are parsed: the file may be long."""
+        marks = [f'"{prefix}'.encode() for prefix in prefixes]
+        path = self.folder / "samples.jsonl"
+        if path.exists():
+            with path.open("rb") as file:
+                for line in file:
+                    row = _parse(line) if any(mark in line for mark in marks) else None
+                    if row is not None and str(row.get("split", "")).startswith(prefixes):
+                        yield row
 
 
 def manifest(run_dir: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rlreason.report import recipe
-from rlreason.report.files import metric_rows, rows, sample_rows, verdicts
+from rlreason.report.files import OWN_TABLES, RunFiles, rows, sample_rows, verdicts
 from rlreason.report.html import document, duration_text, status_class, text_cell
 from rlreason.report.plots import MAX_POINTS, Row, number, number_text, plots
 from rlreason.report.sections import continuations, corpus, tokenizer
@@ -43,23 +43,23 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _stage_body(run_dir: Path) -> str:
-    config_path = run_dir / "config.yaml"
-    config = config_path.read_text(encoding="utf-8", errors="replace") if config_path.exists() else ""
-    stage = re.search(r"^stage:\s*(\w+)", config, re.MULTILINE)
-    metrics = metric_rows(run_dir)
+    files = RunFiles(run_dir)
+    config, metrics = files.config, files.metrics
     # Dropped documents and continuations have tables of their own.
-    samples = [row for row in sample_rows(run_dir / "samples.jsonl") if not _has_own_table(row)]
+    samples = [
+        row for row in sample_rows(run_dir / "samples.jsonl") if not str(row.get("split", "")).startswith(OWN_TABLES)
+    ]
     drawn = plots(metrics)
     num_averaged = math.ceil(len(metrics) / MAX_POINTS)
     averaged = f" · each point is the mean of up to {num_averaged} steps" if num_averaged > 1 else ""
     parts = [
-        f'<div class="soft">{escape(stage[1]) if stage else "stage"} · rlreason report{averaged}</div>',
+        f'<div class="soft">{escape(files.setting("stage") or "stage")} · rlreason report{averaged}</div>',
         f'<div class="tiles">{_tiles(metrics)}</div>',
         "" if metrics else '<p class="soft">No metrics were written.</p>',
         f'<div class="plots">{drawn}</div>' if drawn else "",
-        corpus(run_dir, "Corpus"),
-        tokenizer(run_dir, "Tokenizer"),
-        continuations(run_dir, "Held-out prompts, continued over training"),
+        corpus(files, "Corpus"),
+        tokenizer(files, "Tokenizer"),
+        continuations(files, "Held-out prompts, continued over training"),
         _sample_table(samples),
         _event_table(list(rows(run_dir / "events.jsonl"))),
     ]
@@ -68,10 +68,6 @@ def _stage_body(run_dir: Path) -> str:
             f"<h2>Configuration</h2><details><summary>config.yaml</summary><pre>{escape(config)}</pre></details>"
         )
     return "\n".join(parts)
-
-
-def _has_own_table(row: Row) -> bool:
-    return str(row.get("split", "")).startswith(("dropped/", "continuation"))
 
 
 def _tiles(metrics: Sequence[Row]) -> str:

@@ -6,15 +6,14 @@ is not finished is shown as such. Does not: evaluate, or compare two recipes.
 """
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from rlreason.report.files import manifest, metric_rows, rows, split_rows, verdicts
+from rlreason.report.files import RunFiles, manifest, rows, verdicts
 from rlreason.report.html import duration_text, table, text_block
 from rlreason.report.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.plots import Row, marks, number, plots
@@ -57,7 +56,7 @@ class Stage:
     kind: str
     status: str
     duration_s: float
-    folder: Path
+    files: RunFiles
     figures: dict[str, float]
     """`SET/FIGURE` of its last evaluation."""
     evaluations: dict[str, Evaluation]
@@ -78,9 +77,9 @@ def body(run_dir: Path) -> str:
     parts.append(_plots(stages, shown))
     parts.append(_answers(shown))
     for stage in stages:
-        parts.append(continuations(stage.folder, f"Held-out prompts, continued during {stage.name}"))
-        parts.append(corpus(stage.folder, f"Corpus: {stage.name}"))
-        parts.append(tokenizer(stage.folder, f"Tokenizer: {stage.name}"))
+        parts.append(continuations(stage.files, f"Held-out prompts, continued during {stage.name}"))
+        parts.append(corpus(stage.files, f"Corpus: {stage.name}"))
+        parts.append(tokenizer(stage.files, f"Tokenizer: {stage.name}"))
     return "\n".join(part for part in parts if part)
 
 
@@ -88,17 +87,15 @@ def _unfinished(run_dir: Path, known: Sequence[dict[str, Any]]) -> list[dict[str
     """Stages that have begun and are not in the summary: the run is still going, or was killed."""
     names = {entry["dir"] for entry in known}
     folders = sorted(path.parent for path in run_dir.glob("*/config.yaml") if path.parent.name not in names)
-    return [{"name": f.name, "dir": f.name, "stage": _kind(f), "status": "not finished"} for f in folders]
-
-
-def _kind(folder: Path) -> str:
-    config = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^stage:\s*(\w+)", config, re.MULTILINE)
-    return found[1] if found else "–"
+    return [
+        {"name": f.name, "dir": f.name, "stage": RunFiles(f).setting("stage") or "–", "status": "not finished"}
+        for f in folders
+    ]
 
 
 def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
     folder = run_dir / str(entry["dir"])
+    files = RunFiles(folder)
     figures = {key: number(value) for key, value in (entry.get("eval") or {}).items() if "/" in key}
     status = str(entry.get("status", "")) if folder.is_dir() else "missing"
     if status == "failed" and _was_interrupted(folder):
@@ -108,9 +105,9 @@ def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
         kind=str(entry["stage"]),
         status=status,
         duration_s=number(entry.get("duration_s")),
-        folder=folder,
+        files=files,
         figures={key: value for key, value in figures.items() if value == value},
-        evaluations=_evaluations(folder / "samples.jsonl"),
+        evaluations=_evaluations(files.samples(("eval/",))),
         manifest=manifest(folder),
     )
 
@@ -121,10 +118,10 @@ def _was_interrupted(folder: Path) -> bool:
     return states[-1:] == ["interrupted"]
 
 
-def _evaluations(path: Path) -> dict[str, Evaluation]:
+def _evaluations(samples: Iterable[Row]) -> dict[str, Evaluation]:
     """The last evaluation of each set; an RL stage has one at its start as well."""
     found: dict[str, Evaluation] = {}
-    for row in split_rows(path, "eval/"):
+    for row in samples:
         name, _, mode = str(row["split"]).removeprefix("eval/").rpartition("/")
         step, task = row.get("step"), str(row.get("task_id"))
         if not isinstance(step, int) or step < found.setdefault(name, Evaluation()).step:
@@ -149,7 +146,7 @@ def _stage_table(run_dir: Path, stages: Sequence[Stage]) -> str:
     rows = []
     for stage in stages:
         name = escape(stage.name)
-        report = stage.folder / "report.html"
+        report = stage.files.folder / "report.html"
         if report.is_relative_to(run_dir) and report.exists():
             name = f'<a href="./{quote(str(report.relative_to(run_dir)))}">{name}</a>'
         rows.append(
@@ -222,7 +219,7 @@ def interval(figure: str, value: float, evaluation: Evaluation | None) -> Interv
 
 
 def _plots(stages: Sequence[Stage], shown: Sequence[Stage]) -> str:
-    drawn = [plots(metric_rows(s.folder), PLOTS[s.kind], of=s.name) for s in stages if s.kind in PLOTS]
+    drawn = [plots(s.files.metrics, PLOTS[s.kind], of=s.name) for s in stages if s.kind in PLOTS]
     lines: dict[str, list[tuple[float, float, float] | None]] = {}
     for place, stage in enumerate(shown):
         for key, value in stage.figures.items():

@@ -1,16 +1,15 @@
 """Parts of a report that a stage's page and its recipe's page share: corpus, tokenizer, continuations.
 
-Each function reads one stage's run directory and returns HTML, empty text where that stage wrote nothing of the kind.
+Each function takes one stage's files and returns HTML, empty text where that stage wrote nothing of the kind.
 Documents and addresses are hostile text: they are shown, never linked.
 """
 
 import re
 from collections import defaultdict
 from html import escape
-from pathlib import Path
 from typing import Final
 
-from rlreason.report.files import metric_rows, split_rows
+from rlreason.report.files import RunFiles
 from rlreason.report.html import table, text_cell
 from rlreason.report.plots import Row, number, number_text
 
@@ -36,15 +35,15 @@ MAX_STEPS: Final = 10
 """Measurements whose continuations are shown, the first and the last among them."""
 
 
-def corpus(run_dir: Path, title: str) -> str:
+def corpus(files: RunFiles, title: str) -> str:
     """What each rule dropped, with its dropped samples."""
-    last = _last(run_dir)
+    last = files.last
     found = {m[1]: number(value) for key, value in last.items() if (m := re.fullmatch("corpus/(.+)/dropped", key))}
     dropped = {rule: count for rule, count in found.items() if count > 0}
     written = number(last.get("corpus/documents"))
     if not found or written != written:
         return ""
-    is_tagged = _is_tagged(run_dir)
+    is_tagged = files.setting("tag_only") == "true"
     left = total = number(last.get("corpus/records"))
     if total != total:
         # With `tag_only` what the filters would drop is written as well.
@@ -66,13 +65,7 @@ def corpus(run_dir: Path, title: str) -> str:
             f"all {written:,.0f} documents that could be read were written.</p>"
         )
     heads = ["rule", "n:dropped", "n:of all", "n:left", ""]
-    return f"<h2>{escape(title)}</h2>{table(heads, rows)}{note}{_dropped_samples(run_dir, dropped)}"
-
-
-def _is_tagged(run_dir: Path) -> bool:
-    config = run_dir / "config.yaml"
-    text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else ""
-    return re.search(r"^tag_only:\s*true\b", text, re.MULTILINE) is not None
+    return f"<h2>{escape(title)}</h2>{table(heads, rows)}{note}{_dropped_samples(files, dropped)}"
 
 
 def _place(rule: str) -> int:
@@ -93,9 +86,9 @@ def _bar(before: float, left: float, total: float) -> str:
     )
 
 
-def _dropped_samples(run_dir: Path, dropped: dict[str, float]) -> str:
+def _dropped_samples(files: RunFiles, dropped: dict[str, float]) -> str:
     samples: dict[str, list[Row]] = defaultdict(list)
-    for row in split_rows(run_dir / "samples.jsonl", "dropped/"):
+    for row in files.table("dropped/"):
         samples[str(row["split"]).removeprefix("dropped/")].append(row)
     parts = []
     for rule, found in sorted(samples.items(), key=lambda item: _place(item[0])):
@@ -113,9 +106,9 @@ def _dropped_samples(run_dir: Path, dropped: dict[str, float]) -> str:
     return f"<h3>Documents that were dropped</h3>{''.join(parts)}" if parts else ""
 
 
-def tokenizer(run_dir: Path, title: str) -> str:
+def tokenizer(files: RunFiles, title: str) -> str:
     """Compression beside that of other tokenizers."""
-    last = _last(run_dir)
+    last = files.last
     own = number(last.get("tokenizer/bytes_per_token"))
     if own != own:
         return ""
@@ -131,10 +124,10 @@ def tokenizer(run_dir: Path, title: str) -> str:
     return f"<h2>{escape(title)}</h2>{table(['tokenizer', 'n:bytes per token', 'n:relative'], rows, style='fit')}"
 
 
-def continuations(run_dir: Path, title: str) -> str:
+def continuations(files: RunFiles, title: str) -> str:
     """The same beginnings of text, continued by the model as it was at each measurement."""
     by_step: dict[int, dict[str, str]] = defaultdict(dict)
-    for row in split_rows(run_dir / "samples.jsonl", "continuation"):
+    for row in files.table("continuation"):
         if isinstance(row.get("step"), int):
             by_step[row["step"]][str(row.get("prompt", ""))] = str(row.get("response", ""))
     steps = sorted(by_step)
@@ -153,11 +146,3 @@ def figure_text(key: str, value: float) -> str:
     """Shares in percent, all else as a number."""
     is_share = re.search(r"accuracy|@|rate$", key) is not None
     return f"{100 * value:.1f} %" if is_share and 0 <= value <= 1 else number_text(value)
-
-
-def _last(run_dir: Path) -> Row:
-    """The last value of each key."""
-    last: Row = {}
-    for row in metric_rows(run_dir):
-        last |= row
-    return last

@@ -7,7 +7,7 @@ Does not judge style or speed, and does not install packages: programs have the 
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from rlreason.rewards.code_tests import checked, tests_of
@@ -151,7 +151,9 @@ class _Runner:
         calling = [test for test in tests if test["type"] != "stdio"]
         results: list[_Result] = []
         if printing:
-            results = self._foreign(printing) if self.program.language != "python" else self._scripts(printing)
+            results = (
+                self._foreign(printing) if self.program.language != "python" else self._in_turn(printing, self._script)
+            )
         if calling and self._goes_on(results):
             if self.program.language != "python":
                 raise ValueError(f"assert and call tests are for Python, not for {self.program.language}")
@@ -165,38 +167,38 @@ class _Runner:
         left_s = max(MIN_TEST_S, self.deadline - time.monotonic())
         return min(left_s, float(test.get("timeout_s", left_s)))
 
-    def _scripts(self, tests: list[dict[str, Any]]) -> list[_Result]:
+    def _in_turn(
+        self, tests: list[dict[str, Any]], result_of: Callable[[dict[str, Any], float], _Result]
+    ) -> list[_Result]:
+        """`result_of` gets a test and its seconds."""
         results: list[_Result] = []
         for test in tests:
-            stdin, timeout_s = _bytes(test["input"]), self._left_s(test)
-            ended = self.backend.script(self.program.source, stdin, timeout_s=timeout_s, memory_bytes=self.memory_bytes)
-            results.append(self._judge(ended, test, timeout_s))
+            results.append(result_of(test, self._left_s(test)))
             if not self._goes_on(results):
                 break
         return results
+
+    def _script(self, test: dict[str, Any], timeout_s: float) -> _Result:
+        limits: dict[str, Any] = {"timeout_s": timeout_s, "memory_bytes": self.memory_bytes}
+        return self._judge(self.backend.script(self.program.source, _bytes(test["input"]), **limits), test, timeout_s)
 
     def _foreign(self, tests: list[dict[str, Any]]) -> list[_Result]:
         language = self.languages[self.program.language]
         if isinstance(self.backend, RemoteSandbox):
             raise ValueError("a remote sandbox is used for Python only")
 
-        def use(host: Host) -> list[tuple[Ended, float]]:
-            ends: list[tuple[Ended, float]] = []
-            with built(host, language, self.program.source, self.memory_bytes) as run:
-                for test in tests:
-                    timeout_s = self._left_s(test)
-                    ends.append((run(_bytes(test["input"]), timeout_s), timeout_s))
-                    if ends[-1][0].timed_out or (ends[-1][0].status and not self.partial):
-                        break
-            return ends
+        def use(host: Host) -> list[_Result]:
+            try:
+                with built(host, language, self.program.source, self.memory_bytes) as run:
+                    return self._in_turn(
+                        tests, lambda test, s: self._judge(run(_bytes(test["input"]), s), test, s, host)
+                    )
+            except DoesNotCompile as error:
+                return [(False, f"does not compile: {error}")]
 
-        try:
-            ends = self.backend.borrow(use)
-        except DoesNotCompile as error:
-            return [(False, f"does not compile: {error}")]
-        return [self._judge(ended, test, timeout_s) for (ended, timeout_s), test in zip(ends, tests, strict=False)]
+        return self.backend.borrow(use)
 
-    def _judge(self, ended: Ended, test: Mapping[str, Any], timeout_s: float) -> _Result:
+    def _judge(self, ended: Ended, test: Mapping[str, Any], timeout_s: float, host: Host | None = None) -> _Result:
         if ended.timed_out:
             return None, f"ran longer than {timeout_s:.3g} s"
         if ended.overflowed:
@@ -206,27 +208,25 @@ class _Runner:
             return False, f"{how}: {last_line(ended.outputs[1])}"
         printed, expected = ended.outputs[0], _bytes(test["output"])
         if "checker" in test:
-            return self._ask_checker(test, printed, timeout_s)
+            return self._ask_checker(test, printed, timeout_s, host)
         right = same_output(printed, expected, float(test.get("tolerance", 1e-6)))
         return right, "" if right else f"printed {printed[:100]!r}, not {expected[:100]!r}"
 
-    def _ask_checker(self, test: Mapping[str, Any], printed: bytes, timeout_s: float) -> _Result:
+    def _ask_checker(self, test: Mapping[str, Any], printed: bytes, timeout_s: float, host: Host | None) -> _Result:
         if isinstance(self.backend, RemoteSandbox):
             raise ValueError("checker programs need a local sandbox")
         given = {"input": test["input"], "output": printed.decode(errors="replace"), "expected": test["output"]}
-        ((passed, detail),) = self.backend.checker(test["checker"], timeout_s=max(1.0, timeout_s), **given)
-        if passed in ("broken", "timeout"):
+        passed, detail = self.backend.checker(test["checker"], timeout_s=max(1.0, timeout_s), host=host, **given)
+        if not isinstance(passed, bool):
             raise ValueError(f"{detail} ({passed})")
-        return passed is True, detail
+        return passed, detail
 
     def _functions(self, tests: list[dict[str, Any]]) -> list[_Result]:
         coded = [self._coded(test) for test in tests]
         if isinstance(self.backend, RemoteSandbox):
-            return [self._call_remotely(test) for test in coded]
-        timeout_s = max(MIN_TEST_S, self.deadline - time.monotonic())
-        _, found = self.backend.functions(
-            self.program.source, coded, self.entry_point, timeout_s=timeout_s, memory_bytes=self.memory_bytes
-        )
+            return self._in_turn(coded, self._call_remotely)
+        limits: dict[str, Any] = {"timeout_s": self._left_s({}), "memory_bytes": self.memory_bytes}
+        _, found = self.backend.functions(self.program.source, coded, self.entry_point, partial=self.partial, **limits)
         return [(None if passed == "timeout" else passed is True, detail) for passed, detail in found]
 
     def _coded(self, test: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,11 +246,11 @@ class _Runner:
         except codec.NotPlain as error:
             raise ValueError(f"a call test holds a value that cannot be sent: {error}") from None
 
-    def _call_remotely(self, test: dict[str, Any]) -> _Result:
+    def _call_remotely(self, test: dict[str, Any], timeout_s: float) -> _Result:
         backend = cast(RemoteSandbox, self.backend)
         if test["type"] != "call":
             raise ValueError("a remote sandbox runs stdio and call tests; assert tests need a local one")
-        limits = {"timeout_s": test["timeout_s"], "memory_bytes": self.memory_bytes}
+        limits: dict[str, Any] = {"timeout_s": timeout_s, "memory_bytes": self.memory_bytes}
         try:
             found = backend.call(self.program.source, test, str(self.entry_point), **limits)
         except TimeoutError:
@@ -265,8 +265,9 @@ def _score(results: list[_Result], num_tests: int, partial: bool) -> Score:
     if num_passed == num_tests:
         return Score(value=1.0, status="ok", detail=f"{num_tests} tests passed")
     number, (passed, detail) = next((i, found) for i, found in enumerate(results, 1) if found[0] is not True)
-    status: ScoreStatus = "timeout" if passed is None else "wrong"
     share = num_passed / num_tests if partial else 0.0
+    # A timeout counts as nothing: what passed before it must not be lost.
+    status: ScoreStatus = "timeout" if passed is None and not share else "wrong"
     return Score(value=share, status=status, detail=f"test {number} of {num_tests}: {detail}")
 
 
@@ -295,7 +296,7 @@ def _languages(wanted: Mapping[str, Any] | Sequence[str]) -> dict[str, Language]
         raise UserError(f"languages: each needs `file` and `run`, and may have `compile` and `tags`: {error}") from None
 
 
-_backends: dict[tuple[str, str | None], Sandbox | RemoteSandbox] = {}
+_backends: dict[tuple[str | None, str | None], Sandbox | RemoteSandbox] = {}
 _lock = threading.Lock()
 
 
@@ -303,8 +304,9 @@ def _backend(level: str, url: str | None, token_env: str | None) -> Sandbox | Re
     """One sandbox for each demand in this process."""
     if level not in LEVELS:
         raise ValueError(f"sandbox level {level!r} is not one of {', '.join(LEVELS)}")
+    key = (url, token_env) if url else (level, None)
     with _lock:
-        if (level, url) not in _backends:
+        if key not in _backends:
             remote = RemoteSandbox(url, token_env=token_env) if url else None
-            _backends[level, url] = remote or Sandbox(min_level=cast(Level, level))
-        return _backends[level, url]
+            _backends[key] = remote or Sandbox(min_level=cast(Level, level))
+        return _backends[key]

@@ -38,9 +38,9 @@ def tests_of(task: Task) -> tuple[list[dict[str, Any]], str | None]:
     entry_point = row.get("entry_point") or row.get("fn_name")
     if task.tests:
         return checked(task.tests), entry_point
-    if "test" in row and entry_point:  # HumanEval
+    if row.get("test") and entry_point:  # HumanEval
         return [{"type": "assert", "code": _helpers(str(task.prompt), entry_point) + row["test"]}], entry_point
-    if "test_list" in row:  # MBPP
+    if row.get("test_list") is not None:  # MBPP
         head = "\n".join([*(row.get("test_imports") or ()), *((row.get("test_setup_code") or "").splitlines())])
         return [{"type": "assert", "code": f"{head}\n{test}"} for test in row["test_list"]], entry_point
     cases = [case for key in ("public_test_cases", "private_test_cases") for case in _json(row.get(key))]

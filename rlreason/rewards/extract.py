@@ -9,6 +9,8 @@ Looks at the last 4,096 characters only. Does not judge the answer and does not 
 import re
 from dataclasses import dataclass
 
+from rlreason.rewards.response import after_thought
+
 WINDOW_CHARS = 4096
 
 
@@ -25,12 +27,7 @@ class Extracted:
 
 def final_answer(response: str) -> Extracted | None:
     """None if the response holds no answer."""
-    start = response.rfind("</think>")
-    if start >= 0:
-        response = response[start + len("</think>") :]
-    if "<think>" in response:
-        return None
-    text = response.rstrip()[-WINDOW_CHARS:]
+    text = after_thought(response).rstrip()[-WINDOW_CHARS:]
     for find in (_boxed, _tagged, _hashed, _phrased, _bare, _last_expression):
         parts = tuple(part.strip() for part in find(text))
         if parts:

@@ -71,7 +71,7 @@ def _refuse_nesting(answer: str) -> str | None:
                 return "a tower of more than two exponents"
         elif token in "})]" and closing:
             height -= closing.pop()
-        elif token.isdigit() and (after_caret or height) and _exceeds(token, MAX_EXPONENT):
+        elif token.isdecimal() and (after_caret or height) and _exceeds(token, MAX_EXPONENT):
             return f"an exponent above {MAX_EXPONENT}"
         after_caret = False
     return _refuse_towers(answer)

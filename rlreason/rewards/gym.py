@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from rlreason.rewards.bounded import call_bounded
 from rlreason.rewards.extract import WINDOW_CHARS, final_answer
-from rlreason.rewards.match import after_thought
+from rlreason.rewards.response import after_thought
 from rlreason.types import Score, Task, UserError
 
 _CHILD: Final = "rlreason.rewards.gym:child_score"

@@ -5,16 +5,15 @@ the time. A `$ref` to another document is never fetched. Does not use `format` a
 """
 
 import json
-import re
 from typing import Any
 
 from rlreason.rewards.bounded import call_bounded
-from rlreason.rewards.match import after_thought, golds
+from rlreason.rewards.match import golds
+from rlreason.rewards.response import after_thought, blocks
 from rlreason.types import Score, Task, UserError
 
 MAX_CHARS = 1 << 16
 """A longer answer is `unparseable`."""
-_FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 
 def reward(
@@ -39,7 +38,8 @@ def reward(
     wanted = list(golds(task)) if match_answer else None
     if wanted == []:
         return Score(value=0.0, status="verifier_error", detail=f"task {task.id} has no answer to compare with")
-    text = _last_block(after_thought(response))
+    answer = after_thought(response)
+    text = ([answer] + [content for _, content in blocks(answer)])[-1].strip()
     if len(text) > MAX_CHARS:
         return Score(value=0.0, status="unparseable", detail=f"more than {MAX_CHARS} characters")
     verdict = call_bounded("rlreason.rewards.json_match:check", text, schema, wanted, timeout_s=timeout_s)
@@ -112,10 +112,3 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(map(_same, first, second))
     return bool(first == second)
-
-
-def _last_block(text: str) -> str:
-    """Inside of the last fenced block; the whole text if there is none."""
-    fences = list(_FENCE.finditer(text))
-    inner = text[fences[-2].end() : fences[-1].start()] if len(fences) > 1 else text
-    return inner.strip()

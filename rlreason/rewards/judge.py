@@ -15,8 +15,9 @@ from collections import OrderedDict
 from typing import Any
 
 from rlreason.rewards.bounded import call_bounded
-from rlreason.rewards.http import HttpError, clean, in_thread, post_json
+from rlreason.rewards.http import clean, in_thread
 from rlreason.rewards.match import golds
+from rlreason.sandbox.http import HttpError, post_json
 from rlreason.types import Score, Task, UserError
 
 MAX_CACHED = 1 << 14

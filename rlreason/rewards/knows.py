@@ -17,7 +17,8 @@ and `not` is not read, so do not train on `right` alone.
 import itertools
 import re
 
-from rlreason.rewards.match import after_thought, golds
+from rlreason.rewards.match import golds
+from rlreason.rewards.response import after_thought
 from rlreason.types import Score, Task
 
 WINDOW_CHARS = 4096

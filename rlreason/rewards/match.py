@@ -9,6 +9,7 @@ import unicodedata
 from fractions import Fraction
 
 from rlreason.rewards import exact
+from rlreason.rewards.response import after_thought
 from rlreason.types import Score, Task, UserError
 
 WINDOW_CHARS = 4096
@@ -20,12 +21,6 @@ def golds(task: Task) -> tuple[str, ...]:
     if task.answer is None:
         return ()
     return (task.answer,) if isinstance(task.answer, str) else task.answer
-
-
-def after_thought(response: str) -> str:
-    """What follows the last `</think>`; empty where a thought never ends."""
-    text = response.rpartition("</think>")[2]
-    return "" if "<think>" in text else text
 
 
 def exact_text(response: str, task: Task, *, ignore_case: bool = False) -> Score:

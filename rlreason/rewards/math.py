@@ -7,12 +7,14 @@ as Python. Does not convert units, does not read prose, does not judge the reaso
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
+from rlreason.rewards import math_workers
 from rlreason.rewards.extract import Extracted, final_answer
 from rlreason.rewards.math_compare import UndecidedError, compare, compare_parts
 from rlreason.rewards.math_workers import Budget
 from rlreason.rewards.normalise import normalise
-from rlreason.types import Score, ScoreStatus, Task
+from rlreason.types import Score, ScoreStatus, Task, UserError
 
 MAX_ANSWER_CHARS = 512
 """Of an answer, or twice the gold's length where that is more; a longer one is wrong."""
@@ -27,13 +29,13 @@ def verify(response: str, gold: str | list[str], *, timeout_s: float = 5.0) -> S
     `math_workers.CPU_LIMIT_S` of processor time in one comparison), verifier_error (the gold cannot be read, or a
     worker died).
     """
-    golds = [gold] if isinstance(gold, str) else list(gold)
-    if not any(map(_gold_text, golds)):
+    golds = [_gold_text(one) for one in ([gold] if isinstance(gold, str) else gold)]
+    if not any(golds):
         return Score(value=0.0, status="verifier_error", detail="the gold answer is empty")
     found = final_answer(response)
     if found is None:
         return _NO_ANSWER
-    scores = [_judge(found, _gold_text(one), timeout_s) for one in golds]
+    scores = [_judge(found, one, timeout_s) for one in golds]
     # A right answer stands whatever the other golds did; a failed check must not pass for a wrong answer.
     order: Sequence[ScoreStatus] = ("ok", "timeout", "verifier_error", "wrong", "unparseable")
     return min(scores, key=lambda score: order.index(score.status))
@@ -44,6 +46,16 @@ def reward(response: str, task: Task, *, timeout_s: float = 5.0) -> Score:
     if task.answer is None:
         return Score(value=0.0, status="verifier_error", detail=f"task {task.id} has no answer to compare with")
     return verify(response, task.answer if isinstance(task.answer, str) else list(task.answer), timeout_s=timeout_s)
+
+
+def prepare(**_: Any) -> str:
+    """Starts a comparing process, says in one line how it is confined. UserError if it does not start."""
+    try:
+        abi = math_workers.landlock()
+    except (OSError, EOFError) as error:
+        raise UserError(f"the comparing process does not start: {error}") from None
+    how = f"Landlock {abi}, seccomp and a memory limit" if abi else "a memory limit alone: Landlock cannot be had here"
+    return f"sympy runs in processes confined by {how}"
 
 
 _NO_ANSWER = Score(value=0.0, status="unparseable", detail="no final answer in the response")
@@ -63,7 +75,7 @@ def _decide(parts: tuple[str, ...], gold: str, timeout_s: float) -> Score:
     num_chars = sum(map(len, parts))
     if num_chars > max(MAX_ANSWER_CHARS, 2 * len(gold)):
         return Score(value=0.0, status="wrong", detail=f"refused: an answer of {num_chars} characters")
-    gold = normalise(gold)
+    gold = _normal_gold(gold)
     answers = [normalise(part) for part in parts]
     if not all(answers):
         return _NO_ANSWER
@@ -73,6 +85,10 @@ def _decide(parts: tuple[str, ...], gold: str, timeout_s: float) -> Score:
     return Score(value=float(verdict.equal), status="ok" if verdict.equal else "wrong", detail=verdict.detail)
 
 
+_normal_gold = lru_cache(maxsize=_CACHE_SIZE)(normalise)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
 def _gold_text(gold: str) -> str:
     """Bare LaTeX out of the forms that data sets use."""
     if "####" in gold:

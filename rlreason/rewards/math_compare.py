@@ -145,9 +145,9 @@ def _numeral(text: str) -> tuple[str, str] | None:
         return None
     digits, base = match[1].replace(",", ""), match[2] or match[3]
     base = _BASE_NAMES.get(base, base)
-    if base.isdigit() and (digits[0].isdigit() or int(base) > 10):
+    if base.isdecimal() and (digits[0].isdecimal() or int(base) > 10):
         return digits.upper(), base
-    return (digits, base) if digits.isdigit() and len(base) == 1 else None
+    return (digits, base) if digits.isdecimal() and len(base) == 1 else None
 
 
 def _with_base(answer: str, gold: str) -> Verdict | None:
@@ -350,7 +350,10 @@ def _by_sympy(answer: str, gold: str, budget: Budget) -> Verdict:
     ]
     if dropped[0] != dropped[1]:
         return _no("words or primes that the gold does not have")
-    gold, answer = (_without_exponent_letter(_without_thousands(side)) for side in (gold, answer))
+    try:
+        gold, answer = (_without_exponent_letter(_without_thousands(side)) for side in (gold, answer))
+    except ValueError:
+        return _no("an exponent too large to print")
     match math_workers.compare(gold, answer, budget):
         case Returned(value="equal"):
             return _yes("equal by sympy")

@@ -2,12 +2,11 @@
 
 The template imports the parser once, never sees text of a model, and forks a worker in milliseconds when one was
 killed. A worker compares answers until its socket closes, it is told to end, or a limit kills it. Both die with the
-process that started them. Messages are JSON with a length in front; descriptors travel over the control socket.
+process that started them. Messages are those of `sandbox.codec`; descriptors travel over the control socket.
 A worker is confined as the sandbox's programs are, and may read the installed packages. Does not choose the limits.
 """
 
 import gc
-import json
 import os
 import resource
 import signal
@@ -16,11 +15,10 @@ import struct
 import sysconfig
 from typing import Any
 
+from rlreason.sandbox import codec
 from rlreason.sandbox.confine import confine_reader
 from rlreason.sandbox.syscalls import die_with
 
-HEADER = struct.Struct("!Q")
-"""Length in bytes of the message that follows."""
 FORK, END = b"F", b"E"
 """Orders to the template: fork a worker onto the descriptor that comes along; kill worker PID and report how it ended.
 """
@@ -79,16 +77,23 @@ def _work(channel: socket.socket, template_pid: int, memory_bytes: int) -> None:
     try:
         os.setsid()
         die_with(template_pid)
-        confine_reader({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, memory_bytes)
-        _serve(channel)
+        packages = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+        _serve(channel.fileno(), confine_reader(packages, memory_bytes))
     finally:
         os._exit(1)
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(channel: int, abi: int) -> None:
     from rlreason.rewards.math_child import compare
 
-    while (message := receive(channel)) is not None:
+    while True:
+        try:
+            message = codec.receive(channel)
+        except EOFError:
+            os._exit(0)
+        if not message:  # the question how it is confined
+            codec.send(channel, {"abi": abi})
+            continue
         # The kernel kills at the end of the processor time, whatever the code is doing.
         signal.setitimer(signal.ITIMER_PROF, message["cpu_s"])
         try:
@@ -99,8 +104,7 @@ def _serve(channel: socket.socket) -> None:
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"[:MAX_DETAIL_CHARS]}
         signal.setitimer(signal.ITIMER_PROF, 0)
-        send(channel, reply)
-    os._exit(0)
+        codec.send(channel, reply)
 
 
 def _end(pid: int) -> int:
@@ -110,27 +114,3 @@ def _end(pid: int) -> int:
     except ProcessLookupError:
         os.kill(pid, signal.SIGKILL)  # it has not yet come to its setsid
     return os.waitpid(pid, 0)[1]
-
-
-def send(channel: socket.socket, message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
-    channel.sendall(HEADER.pack(len(body)) + body)
-
-
-def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """None once the other side has closed."""
-    header = _exactly(channel, HEADER.size)
-    if header is None:
-        return None
-    body = _exactly(channel, HEADER.unpack(header)[0])
-    return None if body is None else dict(json.loads(body))
-
-
-def _exactly(channel: socket.socket, num_bytes: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < num_bytes:
-        part = channel.recv(num_bytes - len(data))
-        if not part:
-            return None
-        data += part
-    return bytes(data)

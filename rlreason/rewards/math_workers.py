@@ -7,7 +7,6 @@ it ends. Linux only. Does not retry: what failed is told as a typed result.
 
 import atexit
 import contextlib
-import json
 import os
 import select
 import signal
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlreason.rewards.killable import Crashed, Raised, Result, Returned, TimedOut, start_process
-from rlreason.rewards.math_template import END, FORK, HEADER, ORDER, REPLY
+from rlreason.rewards.math_template import END, FORK, ORDER, REPLY
+from rlreason.sandbox import codec
 
 CPU_LIMIT_S = 0.8
 """Processor time of one comparison. Not wall time: a verdict must not depend on how busy the machine is."""
@@ -30,7 +30,6 @@ MAX_CALLS = 1000
 MIN_TIMEOUT_S = 0.01
 START_TIMEOUT_S = 60.0
 FORK_TIMEOUT_S = 10.0
-MAX_REPLY_BYTES = 1 << 16
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from rlreason.rewards.math_template import main; main(int(sys.argv[2]))"
@@ -51,6 +50,7 @@ class Worker:
         self.pid = pid
         self.num_calls = 0
         self._channel = channel
+        channel.setblocking(False)  # a stuck worker must not hold up a send
         self._template = template
 
     @property
@@ -66,7 +66,7 @@ class Worker:
         deadline = time.monotonic() + timeout_s
         cpu_s = min(CPU_LIMIT_S, timeout_s)
         try:
-            reply = self._ask({"gold": gold, "answer": answer, "cpu_s": cpu_s}, deadline)
+            reply = self.ask({"gold": gold, "answer": answer, "cpu_s": cpu_s}, deadline)
             return Returned(value=reply["verdict"]) if "verdict" in reply else _raised(str(reply["error"]))
         except TimeoutError:
             self.end()
@@ -92,27 +92,12 @@ class Worker:
         """After a fork of this process: the socket is a copy, and the worker serves the parent."""
         self._channel.close()
 
-    def _ask(self, message: dict[str, Any], deadline: float) -> dict[str, Any]:
-        body = json.dumps(message).encode()
-        self._channel.settimeout(_left_s(deadline))
-        self._channel.sendall(HEADER.pack(len(body)) + body)
-        (length,) = HEADER.unpack(self._receive(HEADER.size, deadline))
-        if length > MAX_REPLY_BYTES:
-            raise ValueError(f"{length} bytes")
-        reply = json.loads(self._receive(length, deadline))
+    def ask(self, message: dict[str, Any], deadline: float) -> dict[str, Any]:
+        codec.send(self._channel.fileno(), message)
+        reply = codec.receive(self._channel.fileno(), deadline)
         if not isinstance(reply, dict):
             raise ValueError("no object")
         return reply
-
-    def _receive(self, num_bytes: int, deadline: float) -> bytes:
-        data = b""
-        while len(data) < num_bytes:
-            self._channel.settimeout(_left_s(deadline))
-            part = self._channel.recv(num_bytes - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
 
 
 class Template:
@@ -207,6 +192,18 @@ class Pool:
                 self._idle.append(worker)
             return result
 
+    def landlock(self) -> int:
+        """Starts a worker. The version of Landlock that confines it; 0: its memory is limited and nothing else."""
+        with self._slots:
+            worker = self._take()
+            try:
+                abi = int(worker.ask({}, time.monotonic() + FORK_TIMEOUT_S)["abi"])
+            except BaseException:
+                worker.end()
+                raise
+            self._idle.append(worker)
+            return abi
+
     def close(self) -> None:
         """End all processes; the next comparison starts anew."""
         template, self.template = self.template, None
@@ -242,11 +239,9 @@ def compare(gold: str, answer: str, budget: Budget) -> Result:
     return _pool.compare(gold, answer, budget)
 
 
-def _left_s(deadline: float) -> float:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError
-    return left_s
+def landlock() -> int:
+    """`Pool.landlock` of the one pool of this process."""
+    return _pool.landlock()
 
 
 def _raised(text: str) -> Raised:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.rewards.extract import final_answer
-from rlreason.types import Task, UserError
+from rlreason.types import Task, UserError, read_tests
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction")
 ANSWER_COLUMNS = ("answer", "ground_truth", "target", "label")
@@ -230,9 +230,6 @@ def _row(found: dict[str, Any], where: str, task_id: str, columns: Columns) -> R
         prompt = tuple(prompt)
     elif not isinstance(prompt, str):
         raise UserError(f"{where}: `{columns.prompt}` is neither text nor a list of messages")
-    tests = found.get("tests") or ()
-    if not isinstance(tests, list | tuple):
-        raise UserError(f"{where}: `tests` is a {type(tests).__name__}, not a list")
     answer = None if columns.answer is None else found[columns.answer]
     solution = None if columns.response is None else found[columns.response]
     used = {columns.prompt, columns.answer, "tests", "source"}
@@ -240,7 +237,7 @@ def _row(found: dict[str, Any], where: str, task_id: str, columns: Columns) -> R
         id=task_id,
         prompt=prompt,
         answer=tuple(map(_text, answer)) if isinstance(answer, list) else None if answer is None else _text(answer),
-        tests=tuple(tests),
+        tests=read_tests(found.get("tests"), where),
         source=str(found.get("source") or ""),
         columns={name: value for name, value in found.items() if name not in used},
     )

@@ -170,10 +170,12 @@ def receive(fd: int, deadline: float | None = None) -> Any:
 
 def _read(fd: int, count: int, deadline: float | None) -> bytes:
     parts = []
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     while count:
         if deadline is not None:
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([fd], [], [], left_s)[0]:
+            if left_s <= 0 or not poll.poll(left_s * 1000):
                 raise TimeoutError
         part = os.read(fd, min(count, 1 << 20))
         if not part:

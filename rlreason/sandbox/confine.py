@@ -188,20 +188,22 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
     sc.install_filter(filter_program(role, os.getpid(), abi))
 
 
-def confine_reader(readable: Iterable[str], memory_bytes: int) -> None:
-    """For a process of our own that parses hostile text: memory always, the rest as far as the kernel has it.
+def confine_reader(readable: Iterable[str], memory_bytes: int) -> int:
+    """For a process of our own that parses hostile text: memory always, the rest if the kernel has all of it.
 
-    It keeps reading `readable`, from which it may still import, and the files that are open.
+    It keeps reading `readable`, from which it may still import, and the files that are open. The version of Landlock;
+    0 where only the memory is limited.
     """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     try:
         sc.require_machine()
         abi = sc.landlock_abi()
         if abi < 1:
-            return
+            return 0
         rights = [(path, _READ) for path in (*readable, *LIBRARIES, *DEVICES) if os.path.exists(path)]
         ruleset = sc.landlock_ruleset(rights, abi)
         confine("python", ruleset, Limits(memory_bytes=memory_bytes), abi)
         os.close(ruleset)
+        return abi
     except OSError:
-        return
+        return 0

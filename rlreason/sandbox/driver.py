@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,26 +163,30 @@ def _exception(described: Any) -> Exception:
         return RuntimeError(f"{name}: {message}")
 
 
-def run_tests(tests: list[dict[str, Any]], entry_point: str | None, replies: int, requests: int) -> list[list[Any]]:
-    """[passed, detail] of each test up to the first that ran out of time; `timeout` or `gone` ends the list."""
+def run_tests(
+    tests: list[dict[str, Any]], entry_point: str | None, partial: bool, replies: int, requests: int
+) -> Iterator[list[Any]]:
+    """[passed, detail] of each test, up to the first that fails unless `partial`; `timeout` or `gone` is the last."""
     link = Link(replies, requests, deadline=time.monotonic() + max(test["timeout_s"] for test in tests))
-    results: list[list[Any]] = []
     names = Names(link, [test["code"] for test in tests if test["type"] == "assert"], entry_point)
     try:
         loaded = codec.receive(replies, link.deadline)
         if not isinstance(loaded, dict) or loaded.get("loaded") is not True:
             failed = loaded.get("failed") if isinstance(loaded, dict) else None
-            return [["gone", f"the program does not load: {_short(_exception(failed))}"]]
+            yield ["gone", f"the program does not load: {_short(_exception(failed))}"]
+            return
         for test in tests:
             link.deadline = time.monotonic() + test["timeout_s"]
-            results.append(_run_one(test, entry_point, link, names))
+            result = _run_one(test, entry_point, link, names)
+            yield result
+            if not (result[0] or partial):
+                return
     except (OutOfTime, TimeoutError):
-        results.append(["timeout", "ran out of time"])
+        yield ["timeout", "ran out of time"]
     except Gone as error:
-        results.append(["gone", str(error)])
+        yield ["gone", str(error)]
     except (EOFError, OSError, ValueError):
-        results.append(["gone", "the program ended its process before it was loaded"])
-    return results
+        yield ["gone", "the program ended its process before it was loaded"]
 
 
 def _run_one(test: dict[str, Any], entry_point: str | None, link: Link, names: "Names") -> list[Any]:
@@ -310,15 +314,16 @@ def _same_number(expected: float, found: float) -> bool:
         return False
 
 
-def run_checker(code: str, task: dict[str, str]) -> list[list[Any]]:
+def run_checker(code: str, task: dict[str, str]) -> Iterator[list[Any]]:
     """The data set's own checker: `check(input, output, expected)` gives a truth value or a number from 0 to 1."""
     scope: dict[str, Any] = {"__name__": "checker"}
     try:
         exec(compile(code, "checker.py", "exec"), scope)
         verdict = scope["check"](task["input"], task["output"], task["expected"])
-        return [[float(verdict) >= 1.0, "" if float(verdict) >= 1.0 else "the checker says no"]]
-    except Exception as error:
-        return [["broken", f"the checker program failed: {_short(error)}"]]
+        result = [float(verdict) >= 1.0, "" if float(verdict) >= 1.0 else "the checker says no"]
+    except (Exception, SystemExit) as error:
+        result = ["broken", f"the checker program failed: {_short(error)}"]
+    yield result
 
 
 def _short(error: BaseException) -> str:

@@ -77,7 +77,6 @@ class Ended:
     """It printed more than it may, and was ended."""
     outputs: tuple[bytes, ...]
     """What came out of each pipe."""
-    peak_bytes: int
 
 
 class Host:
@@ -164,8 +163,9 @@ class Host:
             raise Lost(str(error)) from None
 
     def _reply(self, deadline: float) -> dict[str, Any]:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not select.select([self.control], [], [], left_s)[0]:
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise Lost("no answer")
         try:
             body = self.control.recv(1 << 16)
@@ -207,7 +207,6 @@ class Host:
             timed_out=reply["timed_out"],
             overflowed=overflowed or any(len(body) > max_output_bytes for body in found.values()),
             outputs=tuple(bytes(body) for body in found.values()),
-            peak_bytes=reply["peak_bytes"],
         )
 
     def forget(self) -> None:

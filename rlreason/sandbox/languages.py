@@ -48,7 +48,7 @@ class DoesNotCompile(Exception):
 def missing_tool(language: Language) -> str | None:
     """The first program that is not installed."""
     for command in (language.compile, language.run):
-        if command and not command[0].startswith("./") and shutil.which(command[0]) is None:
+        if command and _program(command[0]) is None:
             return command[0]
     return None
 
@@ -106,6 +106,13 @@ def _run(host: Host, order: dict[str, Any], stdin: bytes) -> Ended:
 
 
 def _absolute(command: tuple[str, ...]) -> list[str]:
-    """The program by its real path: links such as /etc/alternatives need not exist in the sandbox."""
-    found = shutil.which(command[0])
-    return [os.path.realpath(found) if found else command[0], *command[1:]]
+    return [_program(command[0]) or command[0], *command[1:]]
+
+
+def _program(name: str) -> str | None:
+    """`./main` is in the work folder, not in this process's. Others by their real path: links such as
+    /etc/alternatives need not exist in the sandbox."""
+    if name.startswith("./"):
+        return name
+    found = shutil.which(name)
+    return os.path.realpath(found) if found else None

@@ -3,8 +3,8 @@
     sandbox = Sandbox()
     run = sandbox.script(b"print(int(input()) * 2)", b"21")     # run.outputs[0] == b"42\n"
 
-One warm zygote for each caller at a time, at most `max_zygotes`; each proves itself in a self-test before it serves
-and again after each restart. A zygote that is lost is replaced and the run repeated once; then SandboxError.
+One warm zygote for each caller at a time, at most one for each processor; each proves itself in a self-test before it
+serves and again after each restart. A zygote that is lost is replaced and the run repeated once; then SandboxError.
 Does not decide right or wrong.
 """
 
@@ -41,10 +41,9 @@ class SandboxUnavailable(SandboxError):
 class Sandbox:
     """Nothing starts before the first run, or `start`."""
 
-    def __init__(self, min_level: Level = "landlock", *, level: Level | None = None, max_zygotes: int | None = None):
+    def __init__(self, min_level: Level = "landlock", *, level: Level | None = None):
         """`min_level`: refuse anything weaker. `level`: just this one, where the strongest is not wanted."""
         self._allowed = [level] if level else list(LEVELS[LEVELS.index(min_level) :])[::-1]
-        self._max_zygotes = max_zygotes or max(2, os.cpu_count() or 2)
         self._chosen: tuple[Level, str] | None = None
         self._begin()
         _open.add(self)
@@ -53,7 +52,7 @@ class Sandbox:
         self._hosts: set[Host] = set()
         self._free: list[Host] = []
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(self._max_zygotes)
+        self._places = threading.Semaphore(max(2, os.cpu_count() or 2))
 
     def start(self) -> str:
         """Starts one zygote. Returns what runs: level, interpreter, version of Landlock."""
@@ -66,18 +65,10 @@ class Sandbox:
         """None before the start."""
         return self._chosen[0] if self._chosen else None
 
-    def script(
-        self,
-        source: bytes,
-        stdin: bytes,
-        *,
-        timeout_s: float = 10.0,
-        memory_bytes: int = 512 << 20,
-        output_bytes: int = MAX_OUTPUT_BYTES,
-    ) -> Ended:
+    def script(self, source: bytes, stdin: bytes, *, timeout_s: float = 10.0, memory_bytes: int = 512 << 20) -> Ended:
         """Runs a Python program; outputs are (stdout, stderr)."""
         order = _order("script", timeout_s, memory_bytes)
-        return self._run(lambda host: _with_files(host, order, [source, stdin], 2, output_bytes))
+        return self._run(lambda host: _with_files(host, order, [source, stdin], 2))
 
     def functions(
         self,
@@ -85,20 +76,24 @@ class Sandbox:
         tests: list[dict[str, Any]],
         entry_point: str | None,
         *,
+        partial: bool = False,
         timeout_s: float = 10.0,
         memory_bytes: int = 512 << 20,
     ) -> tuple[Ended, list[list[Any]]]:
         """Runs assert and call tests on a program's functions; see `driver.run_tests` for the results."""
-        given = json.dumps({"tests": tests, "entry_point": entry_point}).encode()
+        given = json.dumps({"tests": tests, "entry_point": entry_point, "partial": partial}).encode()
         order = _order("functions", timeout_s, memory_bytes)
-        ended = self._run(lambda host: _with_files(host, order, [source, given], 1, MAX_OUTPUT_BYTES))
-        return ended, _verdict(ended)
+        ended = self._run(lambda host: _with_files(host, order, [source, given], 1))
+        return ended, _verdicts(ended)
 
-    def checker(self, code: str, *, input: str, output: str, expected: str, timeout_s: float) -> list[list[Any]]:
-        """Runs the data set's own checker program; see `driver.run_checker`."""
+    def checker(
+        self, code: str, *, input: str, output: str, expected: str, timeout_s: float, host: Host | None = None
+    ) -> list[Any]:
+        """Runs the data set's own checker program; see `driver.run_checker`. `host`: one that is borrowed already."""
         given = json.dumps({"code": code, "input": input, "output": output, "expected": expected}).encode()
         order = _order("checker", timeout_s, 1 << 30)
-        return _verdict(self._run(lambda host: _with_files(host, order, [given], 1, MAX_OUTPUT_BYTES)))
+        ended = _with_files(host, order, [given], 1) if host else self._run(lambda h: _with_files(h, order, [given], 1))
+        return _verdicts(ended)[0]
 
     def borrow(self, use: Callable[[Host], _T]) -> _T:
         """One zygote for several orders that belong together. Not repeated if it is lost."""
@@ -198,23 +193,22 @@ def _order(op: str, timeout_s: float, memory_bytes: int) -> dict[str, Any]:
     return {"op": op, "timeout_s": timeout_s, "memory_bytes": memory_bytes, "cpu_s": math.ceil(timeout_s) + 1}
 
 
-def _with_files(host: Host, order: dict[str, Any], contents: list[bytes], outputs: int, limit: int) -> Ended:
+def _with_files(host: Host, order: dict[str, Any], contents: list[bytes], outputs: int) -> Ended:
     fds = [memory_file(content) for content in contents]
     try:
-        return host.run(order, fds, outputs, limit)
+        return host.run(order, fds, outputs, MAX_OUTPUT_BYTES)
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def _verdict(ended: Ended) -> list[list[Any]]:
-    """What the judge wrote; if it did not come to that, why."""
-    try:
-        found = json.loads(ended.outputs[0])
-    except ValueError:
-        return [
-            ["timeout", "ran out of time"] if ended.timed_out else ["gone", "the judge ran out of memory or CPU time"]
-        ]
+def _verdicts(ended: Ended) -> list[list[Any]]:
+    """What the judge wrote; if it was ended before it was done, why."""
+    found: list[list[Any]] = [json.loads(line) for line in ended.outputs[0].split(b"\n")[:-1]]
+    if ended.timed_out:
+        found.append(["timeout", "ran out of time"])
+    elif ended.status or not found:
+        found.append(["gone", "the judge ran out of memory or CPU time"])
     return found
 
 

@@ -6,18 +6,17 @@ reported as `remote`. Scripts and calls of functions only: assert tests would ha
 
 import base64
 import json
-import os
 import secrets
-import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 from rlreason.sandbox import codec
 from rlreason.sandbox.host import Ended
+from rlreason.sandbox.http import HttpError, TooLong, check_url, post_json, token_of
 from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
 
-NUM_TRIES = 3
+MAX_RETRIES = 2
+MAX_REPLY_BYTES = 4 * MAX_OUTPUT_BYTES
+"""Two outputs, escaped as JSON."""
 _STUB = """
 import base64 as _b, json as _j, sys as _s
 _codec = {codec!r}
@@ -32,44 +31,46 @@ print(_given["mark"] + _j.dumps(_r))
 class RemoteSandbox:
     """One service."""
 
-    level = "remote"
-
     def __init__(self, url: str, *, token_env: str | None = None) -> None:
         """`url` such as http://10.0.0.5:8080; `token_env` names the variable that holds a bearer token."""
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"remote sandbox {url!r}: the address must begin with http:// or https://")
+        check_url(url)
+        token_of(token_env)
         self.url, self._token_env = url.rstrip("/"), token_env
 
-    def script(
-        self,
-        source: bytes,
-        stdin: bytes,
-        *,
-        timeout_s: float = 10.0,
-        memory_bytes: int = 512 << 20,
-        language: str = "python",
-    ) -> Ended:
+    def script(self, source: bytes, stdin: bytes, *, timeout_s: float = 10.0, memory_bytes: int = 512 << 20) -> Ended:
         """As `pool.Sandbox.script`. SandboxError if the service does not run it."""
         order = {
             "code": source.decode(),
-            "language": language,
+            "language": "python",
             "stdin": stdin.decode(),
             "compile_timeout": timeout_s,
             "run_timeout": timeout_s,
             "memory_limit_MB": memory_bytes >> 20,
         }
-        reply = self._post(order, timeout_s)
+        try:
+            reply = post_json(
+                f"{self.url}/run_code",
+                order,
+                token_env=self._token_env,
+                max_retries=MAX_RETRIES,
+                timeout_s=4 * timeout_s + 20,  # so that the first try may take twice the program's own, and queue
+                max_reply_bytes=MAX_REPLY_BYTES,
+            )
+        except TooLong:  # of what the program printed
+            return Ended(status=1, timed_out=False, overflowed=True, outputs=(b"", b""))
+        except HttpError as error:
+            raise SandboxError(f"remote sandbox {error}") from None
+        reply = reply if isinstance(reply, dict) else {}
         last = reply.get("run_result") or reply.get("compile_result")
         if reply.get("status") == "SandboxError" or not isinstance(last, dict):
             raise SandboxError(f"remote sandbox {self.url}: {reply.get('message') or 'no result'}")
-        outputs = tuple((last.get(name) or "").encode() for name in ("stdout", "stderr"))
+        outputs = tuple((last.get(name) or "").encode(errors="replace") for name in ("stdout", "stderr"))
         code = last.get("return_code")
         return Ended(
             status=code if isinstance(code, int) else 1,
             timed_out=last.get("status") == "TimeLimitExceeded",
             overflowed=len(outputs[0]) > MAX_OUTPUT_BYTES,
             outputs=outputs,
-            peak_bytes=0,
         )
 
     def call(self, source: bytes, test: dict[str, Any], name: str, *, timeout_s: float, memory_bytes: int) -> Any:
@@ -85,26 +86,3 @@ class RemoteSandbox:
         if not found:
             raise ValueError("the function did not return")
         return codec.decode(json.loads(body))
-
-    def _post(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        token = os.environ.get(self._token_env) if self._token_env else None
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(f"{self.url}/run_code", json.dumps(order).encode(), headers)
-        problem = ""
-        for attempt in range(NUM_TRIES):
-            time.sleep(attempt * 0.5)
-            try:
-                with urllib.request.urlopen(request, timeout=2 * timeout_s + 10) as answer:
-                    reply = json.load(answer)
-                if isinstance(reply, dict):
-                    return reply
-                problem = "the answer is no object"
-            except urllib.error.HTTPError as error:
-                problem = f"HTTP {error.code}"
-                if error.code < 500 and error.code != 429:
-                    break
-            except (OSError, ValueError) as error:
-                problem = str(error)
-        raise SandboxError(f"remote sandbox {self.url}: {problem}")

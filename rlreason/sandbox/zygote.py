@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rlreason.sandbox import confine, driver, namespaces, solution
@@ -30,7 +30,7 @@ _PRELOAD = (
     "calendar", "json", "statistics", "textwrap", "pprint", "hashlib", "hmac", "secrets", "uuid", "base64",
     "binascii", "io", "contextlib", "inspect", "traceback", "types", "weakref", "queue", "threading", "asyncio",
     "numbers", "graphlib", "difflib", "unicodedata", "zlib", "csv", "html", "locale", "logging", "unittest", "ast",
-    "tokenize", "tempfile", "numbers", "sys", "os",
+    "tokenize", "tempfile", "sys", "os",
 )  # fmt: skip
 _COMMAND_ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -73,7 +73,8 @@ class Zygote:
             finally:
                 for fd in fds:
                     os.close(fd)
-            self.control.sendall(json.dumps(result).encode())
+            with contextlib.suppress(OSError):  # a parent that has gone: the next read says so
+                self.control.sendall(json.dumps(result).encode())
 
     def _run(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         match order["op"]:
@@ -111,8 +112,7 @@ class Zygote:
 
         def judge() -> int:
             given = json.loads(_read_all(tests))
-            results = driver.run_tests(given["tests"], given["entry_point"], answers[0], questions[1])
-            _write_all(verdict, json.dumps(results).encode())
+            _write_lines(verdict, driver.run_tests(**given, replies=answers[0], requests=questions[1]))
             return 0
 
         quiet = dict.fromkeys(range(3), self.null)
@@ -125,7 +125,7 @@ class Zygote:
     def _checker(self, order: dict[str, Any], task: int, verdict: int) -> dict[str, Any]:
         def body() -> int:
             given = json.loads(_read_all(task))
-            _write_all(verdict, json.dumps(driver.run_checker(given.pop("code"), given)).encode())
+            _write_lines(verdict, driver.run_checker(given.pop("code"), given))
             return 0
 
         return self._wait(order, self._fork(order, body, dict.fromkeys(range(3), self.null), {task, verdict}))
@@ -197,18 +197,20 @@ class Zygote:
     def _wait(self, order: dict[str, Any], watched: int, *others: int) -> dict[str, Any]:
         """Until `watched` ends, the deadline passes or the parent says stop; then nothing of the run is left."""
         handle = os.pidfd_open(watched)
-        ready = select.select([handle, self.control], [], [], order["timeout_s"])[0]
+        poll = select.poll()
+        for fd in (handle, self.control.fileno()):
+            poll.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(order["timeout_s"] * 1000)]
         os.close(handle)
         ended = self._end((watched, *others))
         # One that was killed here before it came so far is just out of time.
-        failed = [pid for pid in (watched, *others) if not self._was_confined(pid) and ended[pid][0] != -signal.SIGKILL]
-        if handle not in ready and self.control in ready and not self.control.recv(1):
+        failed = [pid for pid in (watched, *others) if not self._was_confined(pid) and ended[pid] != -signal.SIGKILL]
+        if handle not in ready and self.control.fileno() in ready and not self.control.recv(1):
             self.leave()
             os._exit(0)  # the parent is gone
         if failed:
             return {"failed": "a child could not be confined"}
-        status, peak_bytes = ended[watched]
-        return {"timed_out": not ready, "status": status, "peak_bytes": peak_bytes}
+        return {"timed_out": not ready, "status": ended[watched]}
 
     def _was_confined(self, pid: int) -> bool:
         fd = self.confined.pop(pid)
@@ -216,19 +218,19 @@ class Zygote:
         os.close(fd)
         return said == b"c"
 
-    def _end(self, pids: tuple[int, ...]) -> dict[int, tuple[int, int]]:
+    def _end(self, pids: tuple[int, ...]) -> dict[int, int]:
         """Kills and reaps these, their sessions, and whatever became ours when its parent died."""
         for pid in pids:
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(pid, signal.SIGKILL)
-        ended: dict[int, tuple[int, int]] = {}
+        ended: dict[int, int] = {}
         while True:
             try:
-                pid, status, usage = os.wait4(-1, 0)
+                pid, status = os.wait()
             except ChildProcessError:
                 return ended
-            ended[pid] = (os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+            ended[pid] = os.waitstatus_to_exitcode(status)
 
 
 def main(fd: int, in_namespaces: bool, abi: int) -> None:
@@ -293,6 +295,12 @@ def _read_all(fd: int) -> bytes:
             break
         data += part
     return data
+
+
+def _write_lines(fd: int, results: Iterable[list[Any]]) -> None:
+    """Each as it comes: what was judged stands if the time ends in the next."""
+    for result in results:
+        _write_all(fd, json.dumps(result).encode() + b"\n")
 
 
 def _write_all(fd: int, data: bytes, *, close: bool = False) -> None:

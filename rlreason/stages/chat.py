@@ -24,7 +24,8 @@ from typing import Any, Final, Literal
 from rlreason.config.schema import RolloutConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer, stop_ids
 from rlreason.stages.job import require_model
-from rlreason.types import Message, RunError, Task, UserError
+from rlreason.stages.lineage import read_manifest
+from rlreason.types import Message, RunError, Task, UserError, first_line
 
 MAX_CONTEXT_TOKENS: Final = 4096
 """Of a conversation, or the model's own limit where that is lower."""
@@ -95,10 +96,7 @@ def find_model(where: str) -> tuple[str, str | None]:
             raise UserError(f"{path}: this stage has not made a model: there is no {path / 'final'}")
     found = str(path) if path.exists() else where
     require_model(found)
-    manifest = path.resolve().parent / "manifest.json"
-    if path.resolve().name != "final" or not manifest.is_file():
-        return found, None
-    return found, json.loads(manifest.read_text(encoding="utf-8")).get("kind")
+    return found, read_manifest(path.resolve()).get("kind")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -277,8 +275,8 @@ def _engine(runner: asyncio.Runner, model: str, context_tokens: int, dtype: str)
     try:
         with _quiet():
             engine = runner.run(start())
-    except (RuntimeError, ValueError) as error:
-        raise RunError(f"vLLM cannot load {model}: {str(error).strip().splitlines()[0]}") from None
+    except RuntimeError as error:
+        raise RunError(f"vLLM cannot load {model}: {first_line(error)}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
@@ -310,10 +308,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _context_tokens(model: str) -> int:
-    from transformers import AutoConfig
+    from rlreason.engines.learner_setup import num_positions
 
-    try:
-        limit = AutoConfig.from_pretrained(model).get_text_config().max_position_embeddings
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"model `{model}`: its config.json cannot be used: {str(error).strip()[:200]}") from None
-    return min(int(limit), MAX_CONTEXT_TOKENS)
+    return min(num_positions(model) or MAX_CONTEXT_TOKENS, MAX_CONTEXT_TOKENS)

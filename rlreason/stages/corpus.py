@@ -23,7 +23,7 @@ from rlreason.data.corpus import pipeline, url
 from rlreason.data.corpus.clean import active_rules
 from rlreason.data.corpus.decontaminate import Benchmarks, load_benchmarks
 from rlreason.data.corpus.units import CHANGES, KEPT, InputFile, Samples, Unit, group_files, remove_folder
-from rlreason.paths import find_function
+from rlreason.paths import find_function, require_arguments
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import Progress, say
 from rlreason.stages.job import Job, write_manifest
@@ -95,7 +95,7 @@ def _with_domains(config: CorpusConfig) -> tuple[CorpusConfig, str]:
     """With the absolute path of the file of blocked domains, and a hash of what it holds; "" without one."""
     if config.url is None or not isinstance(config.url.blocked_domains, str):
         return config, ""
-    path = os.path.abspath(os.path.expanduser(config.url.blocked_domains))
+    path = os.path.abspath(config.url.blocked_domains)
     digest = hashlib.sha256("\n".join(sorted(url.domains(path))).encode()).hexdigest()
     return config.model_copy(update={"url": config.url.model_copy(update={"blocked_domains": path})}), digest
 
@@ -151,9 +151,10 @@ def _told(counts: Counter[str]) -> str:
 def _located(name: str, source: CorpusSource, job: Job) -> CorpusSource:
     """The source with an absolute path; what a function writes is written first, whole or not at all."""
     if source.path is not None:
-        return source.model_copy(update={"path": os.path.abspath(os.path.expanduser(source.path))})
+        return source.model_copy(update={"path": os.path.abspath(source.path)})
     assert source.generate is not None
     function = find_function(source.generate)
+    require_arguments(function, f"sources.{name}: `{source.generate}`", job.log.path, **source.args)
     what = f"{source.generate} {sorted(source.args.items())} {_code_hash(function)}"
     identity = hashlib.sha256(what.encode()).hexdigest()[:8]
     folder = job.log.path / "inputs" / f"{name}-{identity}"
@@ -162,10 +163,7 @@ def _located(name: str, source: CorpusSource, job: Job) -> CorpusSource:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         say(f"{job.name}: {source.generate} writes the files of source `{name}`")
-        try:
-            function(aside, **source.args)
-        except TypeError as error:
-            raise UserError(f"sources.{name}: `{source.generate}`: wrong `args`: {error}") from None
+        function(aside, **source.args)
         commit_folder(aside, folder)
     return source.model_copy(update={"path": str(folder)})
 

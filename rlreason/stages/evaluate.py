@@ -5,65 +5,109 @@ that breaks gives no mark; too many of them stop the run. All of an evaluation i
 run directory has is not done again: a resumed run neither loses nor doubles one.
 """
 
-from collections.abc import Hashable, Mapping
+import hashlib
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 from rlreason.algorithms.evaluation import avg_at_k, maj_at_k, pass_at_k
+from rlreason.config.base import WorkerConfig
 from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardConfig
-from rlreason.config.schema import EvalConfig, EvaluateConfig, RolloutConfig, StageConfig
+from rlreason.config.schema import EvaluateConfig, ModelStage, RolloutConfig, StageConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer
-from rlreason.data.tasks import load_tasks
+from rlreason.data.tasks import load_tasks, origin
 from rlreason.rewards.combine import value_of
 from rlreason.rewards.extract import final_answer
 from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_context, require_model, write_manifest
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
-from rlreason.types import Group, PromptTask, Score, UserError
+from rlreason.types import Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import RewardFleet, RolloutFleet
 from rlreason.workers.reward import LoadFailure
+
+Sets = dict[str, list[PromptTask]]
+"""The prompts of each evaluation set."""
 
 
 def run(config: EvaluateConfig, job: Job) -> dict[str, float]:
     """The `evaluate` stage: writes metrics.jsonl and samples.jsonl, trains nothing."""
     require_model(config.model)
     job.log.cut_after(-1)
-    figures = evaluate_model(config, job, config.model, dtype=config.dtype, step=0)
+    sets = prepare(config, load_tokenizer(config.model), config.model)
+    figures = evaluate_model(config, job, config.model, sets, step=0)
     write_manifest(job, config.model_dump(mode="json"), kind="evaluation", figures=figures)
     return figures
 
 
-def evaluate_model(config: StageConfig, job: Job, model: str, *, dtype: str, step: int) -> dict[str, float]:
-    """Starts engines for `model`, evaluates, ends them. {} where the stage has no evaluation."""
+def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture: dict[str, Any] | None = None) -> Sets:
+    """The evaluation sets, for a model made of `model` or `architecture`; {} without `eval:`.
+
+    UserError for whatever is wrong with them and needs no worker to be found, so that no training comes before it.
+    """
     if config.eval is None:
         return {}
-    if known := _known_figures(config.eval, job, step):
-        return known
-    sets = task_sets(config.eval.tasks, config.rollout, load_tokenizer(model))
-    require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
+    require_positions(model, architecture, config.rollout.max_context_tokens, "rollout.max_context_tokens")
+    sets = task_sets(config.eval.tasks, config.rollout, tokenizer)
     require_reward(config.rewards, list(chain(*sets.values())))
+    require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
+    return sets
+
+
+@contextmanager
+def checked_rewards(config: StageConfig, job: Job) -> Iterator[RewardFleet]:
+    """Reward workers that have loaded their functions."""
     rewards = RewardFleet(config.rewards, config.reward_workers)
-    check_rewards(rewards, job)
-    rollouts = RolloutFleet(model, config.rollout, dtype=dtype, seed=config.seed, rewards=rewards)
     try:
-        rollouts.wait_ready()
-        return evaluate(config, rollouts, sets, job, step=step)
+        check_rewards(rewards, job)
+        yield rewards
     finally:
-        rollouts.shutdown()
+        rewards.shutdown()
 
 
-def evaluate(
-    config: StageConfig, rollouts: RolloutFleet, sets: dict[str, list[PromptTask]], job: Job, *, step: int
-) -> dict[str, float]:
-    """Figures by metric key, `eval/<task>/...`; written to the run directory as well. {} without `eval:`."""
-    if config.eval is None:
-        return {}
-    if known := _known_figures(config.eval, job, step):
+@contextmanager
+def rollout_fleet(
+    config: ModelStage,
+    job: Job,
+    model: str,
+    *,
+    rollout: RolloutConfig | None = None,
+    beside: Mapping[str, WorkerConfig] | None = None,
+) -> Iterator[RolloutFleet]:
+    """Rollout workers, which may be loading yet, with checked reward workers; `beside`: others at the same time."""
+    rollout = rollout or config.rollout
+    require_positions(model, None, rollout.max_context_tokens, "rollout.max_context_tokens")
+    require_resources({"rollout": rollout, **(beside or {}), "reward_workers": config.reward_workers})
+    with checked_rewards(config, job) as rewards:
+        rollouts = RolloutFleet(model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards)
+        try:
+            yield rollouts
+        finally:
+            rollouts.shutdown()
+
+
+def evaluate_model(config: ModelStage, job: Job, model: str, sets: Sets, *, step: int) -> dict[str, float]:
+    """Starts engines for `model`, evaluates, ends them. {} where the stage has no evaluation."""
+    if (known := known_figures(config, job, step)) is not None:
         return known
+    with rollout_fleet(config, job, model) as rollouts:
+        rollouts.wait_ready()
+        return _evaluate(config, rollouts, sets, job, step)
+
+
+def evaluate(config: ModelStage, rollouts: RolloutFleet, sets: Sets, job: Job, *, step: int) -> dict[str, float]:
+    """Figures by metric key, `eval/<task>/...`; written to the run directory as well. {} without `eval:`."""
+    known = known_figures(config, job, step)
+    return _evaluate(config, rollouts, sets, job, step) if known is None else known
+
+
+def _evaluate(config: ModelStage, rollouts: RolloutFleet, sets: Sets, job: Job, step: int) -> dict[str, float]:
+    assert config.eval is not None
     num_samples = config.eval.samples
     figures: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
@@ -84,18 +128,43 @@ def evaluate(
     with job.interrupts.shield():
         job.log.samples(rows)
         job.log.metrics(step, figures)
+        job.log.event("evaluation", step=step, made_with=made_with(config, job))
         say(f"{job.name} evaluation at step {step}: " + ", ".join(f"{k[5:]} {v:.4g}" for k, v in figures.items()))
     return figures
 
 
-def _known_figures(config: EvalConfig, job: Job, step: int) -> dict[str, float]:
-    """What an evaluation of this step and these sets wrote; {} where there was none."""
-    last = f"avg@{config.samples}" if config.samples else "greedy_accuracy"
-    wanted = {f"eval/{name}/{last}" for name in config.tasks}
-    for row in read_rows(job.log.path / "metrics.jsonl"):
+def known_figures(config: ModelStage, job: Job, step: int) -> dict[str, float] | None:
+    """What this very evaluation of this step wrote, {} without `eval:`; None where it is still to be done."""
+    if config.eval is None:
+        return {}
+    events = [row for row in read_rows(job.log.path / "events.jsonl") if row["event"] == "evaluation"]
+    marks = [row["made_with"] for row in events if row["step"] == step]
+    if marks[-1:] != [made_with(config, job)]:
+        return None
+    # Events stay where a resumed run cuts the figures.
+    wanted = {f"eval/{name}/greedy_accuracy" for name in config.eval.tasks}
+    for row in reversed(read_rows(job.log.path / "metrics.jsonl")):
         if row["step"] == step and wanted <= row.keys():
             return {key: value for key, value in row.items() if key.startswith("eval/")}
-    return {}
+    return None
+
+
+def made_with(config: ModelStage, job: Job) -> str:
+    """A hash of what, beside the weights that a stage trains, decides an evaluation's figures."""
+    assert config.eval is not None
+    return answers_hash(config, job, config.eval.model_dump(mode="json", exclude={"every"}))
+
+
+def answers_hash(config: ModelStage, job: Job, asked: Any) -> str:
+    """Of what decides answers and their verdicts: the model that the stage starts from, sampling, rewards, local files.
+
+    `asked`: the questions and how they are sampled, as JSON values.
+    """
+    model = [config.model, job.inputs.get("parents"), config.dtype, config.seed]
+    rollout = [config.rollout.max_context_tokens, config.rollout.max_response_tokens, config.rollout.stop]
+    rewards = [reward.model_dump(mode="json") for reward in config.rewards]
+    values = [model, asked, rollout, rewards, job.inputs.get("files")]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def report_rewards(groups: list[Group], rollouts: RolloutFleet, config: StageConfig, job: Job, step: int) -> None:
@@ -166,14 +235,27 @@ def is_right(scores: Mapping[str, Score]) -> bool:
     return value_of(next(iter(scores.values()))) >= 1.0
 
 
-def task_sets(sets: Mapping[str, TaskConfig], rollout: RolloutConfig, tokenizer: Any) -> dict[str, list[PromptTask]]:
-    return {name: prompt_tasks(data, rollout, tokenizer, name) for name, data in sets.items()}
+def require_positions(
+    model: str | None, architecture: dict[str, Any] | None, context_tokens: int, key: str = "context_tokens"
+) -> None:
+    """Raises UserError where the context is longer than what the model has positions for."""
+    from rlreason.engines.learner_setup import num_positions
+
+    limit = num_positions(model, architecture)
+    if limit is not None and context_tokens > limit:
+        raise UserError(
+            f"{key}: {context_tokens} is more than the model's max_position_embeddings of {limit}; lower it"
+        )
 
 
-def prompt_tasks(data: TaskConfig, rollout: RolloutConfig, tokenizer: Any, source: str) -> list[PromptTask]:
+def task_sets(sets: Mapping[str, TaskConfig], rollout: RolloutConfig, tokenizer: Any) -> Sets:
+    return {name: prompt_tasks(load_tasks(data, name), data, rollout, tokenizer) for name, data in sets.items()}
+
+
+def prompt_tasks(tasks: list[Task], data: TaskConfig, rollout: RolloutConfig, tokenizer: Any) -> list[PromptTask]:
     """Tasks with their encoded prompts; each leaves room for a whole response in the context."""
     kept = []
-    for task in load_tasks(data, source):
+    for task in tasks:
         text, tokens = encode_prompt(tokenizer, task, data.system, chat=data.chat)
         room = rollout.max_context_tokens - rollout.max_response_tokens
         if len(tokens) > room and data.too_long == "drop":
@@ -181,7 +263,7 @@ def prompt_tasks(data: TaskConfig, rollout: RolloutConfig, tokenizer: Any, sourc
         require_context(len(tokens), rollout.max_response_tokens, rollout.max_context_tokens, f"task {task.id}")
         kept.append(PromptTask(task=task, text=text, tokens=tokens))
     if not kept:
-        raise UserError(f"data `{source}`: every prompt is longer than the context")
+        raise UserError(f"data `{origin(data)}`: every prompt is longer than the context")
     return kept
 
 

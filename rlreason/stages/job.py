@@ -10,7 +10,6 @@ from typing import Any
 from rlreason.config.schema import CheckpointConfig
 from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, tree_hash
 from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.lineage import artifact_hash
 from rlreason.types import RunError, UserError
 from rlreason.workers.fleet import LearnerFleet
 
@@ -100,19 +99,21 @@ def save_final(job: Job, learners: LearnerFleet, tokenizer: Any, *, kind: str, c
 
 def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: Any) -> None:
     """manifest.json: what the artifact in final/ is, what it was made of, and with which packages."""
-    hashes: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     if job.log.final.is_dir():
-        hashes["artifact_hash"] = tree_hash(job.log.final)
+        own["artifact_hash"] = tree_hash(job.log.final)
     if (job.log.final / "tokenizer_config.json").is_file():
         from rlreason.data.chat import load_tokenizer, template_hash, tokenizer_hash
 
         tokenizer = load_tokenizer(str(job.log.final))
-        hashes |= {"tokenizer_hash": tokenizer_hash(tokenizer), "chat_template_hash": template_hash(tokenizer)}
+        own |= {"tokenizer_hash": tokenizer_hash(tokenizer), "chat_template_hash": template_hash(tokenizer)}
     origin = {
-        "parents": {name: {"path": str(path), "hash": artifact_hash(path)} for name, path in job.parents.items()},
+        "parents": {
+            name: {"path": str(path), "hash": job.inputs["parents"][name]} for name, path in job.parents.items()
+        },
         "inputs": dict(job.inputs),
     }
-    job.log.manifest(status="done", kind=kind, name=job.name, **origin, **hashes, **figures, config=config)
+    job.log.manifest(status="done", kind=kind, name=job.name, **origin, **own, **figures, config=config)
 
 
 def require_model(model: str) -> None:

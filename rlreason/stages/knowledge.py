@@ -10,7 +10,6 @@ the sampling or the rewards are others.
 Does not: look at what the wrong answers say, or tell a question that nobody can answer from one that this model cannot.
 """
 
-import hashlib
 import json
 import random
 from collections import Counter
@@ -20,13 +19,18 @@ from typing import Any, Literal
 
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
-from rlreason.data.tasks import load_rows
+from rlreason.data.tasks import fill, load_rows, tasks_of
 from rlreason.stages.console import say
-from rlreason.stages.evaluate import check_rewards, is_right, prompt_tasks, report_rewards, require_reward
+from rlreason.stages.evaluate import (
+    answers_hash,
+    is_right,
+    prompt_tasks,
+    report_rewards,
+    require_reward,
+    rollout_fleet,
+)
 from rlreason.stages.job import Job
 from rlreason.types import FAILED_STATUSES, Group, Message, PromptTask, UserError
-from rlreason.workers.cluster import require_resources
-from rlreason.workers.fleet import RewardFleet, RolloutFleet
 
 SOURCE = "knowledge"
 FILE = "knowledge.jsonl"
@@ -46,9 +50,12 @@ def build(config: SFTConfig, job: Job, tokenizer: Any) -> list[list[Message]]:
     """
     knowledge = config.knowledge
     assert knowledge is not None
-    prompts = prompt_tasks(knowledge.questions, config.rollout, tokenizer, SOURCE)
+    questions = load_rows(knowledge.questions)
+    tasks = tasks_of(questions, knowledge.questions, SOURCE)
+    turns = {task.id: _user_turns(knowledge, row) for task, row in zip(tasks, questions, strict=True)}
+    prompts = prompt_tasks(tasks, knowledge.questions, config.rollout, tokenizer)
     require_reward(config.rewards, prompts)
-    asked = _user_turns(knowledge, prompts)
+    asked = [turns[prompt.task.id] for prompt in prompts]
     mark = made_with(config, job)
     records = _read(job.log.path / FILE, prompts, knowledge.samples, mark)
     if records is None:
@@ -114,18 +121,12 @@ def _ask(config: SFTConfig, job: Job, prompts: list[PromptTask]) -> list[Group]:
     rollout = config.rollout
     if not knowledge.questions.chat:
         rollout = rollout.model_copy(update={"stop": [*rollout.stop, "\n"]})
-    require_resources({"rollout": rollout, "reward_workers": config.reward_workers})
-    rewards = RewardFleet(config.rewards, config.reward_workers)
-    check_rewards(rewards, job)
-    rollouts = RolloutFleet(config.model, rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
-    try:
+    with rollout_fleet(config, job, config.model, rollout=rollout) as rollouts:
         rollouts.wait_ready()
         pending = rollouts.submit(prompts, num_samples=knowledge.samples, temperature=knowledge.temperature)
         groups, _ = rollouts.collect(pending)
         report_rewards(groups, rollouts, config, job, step=0)
         return groups
-    finally:
-        rollouts.shutdown()
 
 
 def _record(group: Group) -> dict[str, Any]:
@@ -143,36 +144,20 @@ def _golds(answer: str | tuple[str, ...] | None) -> list[str]:
     return [] if answer is None else [answer] if isinstance(answer, str) else list(answer)
 
 
-def _user_turns(knowledge: KnowledgeConfig, prompts: list[PromptTask]) -> list[list[Message]]:
+def _user_turns(knowledge: KnowledgeConfig, row: Mapping[str, Any]) -> list[Message]:
     """What stands before the answer in the conversation: the row's own prompt in `question_template`."""
-    rows = load_rows(knowledge.questions)
-    template, column = knowledge.question_template, knowledge.questions.prompt_column
-    turns: list[list[Message]] = []
-    for prompt in prompts:
-        row = rows[int(prompt.task.id.rpartition(":")[2])]
-        question = row[column]
-        if not isinstance(question, str):
-            if template != "{prompt}":
-                raise UserError("knowledge.question_template is for text; these prompts are lists of messages")
-            turns.append([dict(message) for message in question])
-            continue
-        try:
-            text = template.format(**{**row, "prompt": question})
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"knowledge.question_template cannot be filled in: {error!r}; the columns are {', '.join(row)}"
-            ) from None
-        turns.append([{"role": "user", "content": text}])
-    return turns
+    question, template = row[knowledge.questions.prompt_column], knowledge.question_template
+    if isinstance(question, str):
+        return [{"role": "user", "content": fill(template, row, question, "knowledge.question_template")}]
+    if template != "{prompt}":
+        raise UserError("knowledge.question_template is for text; these prompts are lists of messages")
+    return [dict(message) for message in question]
 
 
 def made_with(config: SFTConfig, job: Job) -> str:
     """A hash of what, beside the questions, decides the answers and their verdicts."""
     assert config.knowledge is not None
-    model = [config.model, job.inputs.get("parents"), config.learner.dtype]
-    sampling = [config.seed, config.knowledge.temperature, config.rollout.max_response_tokens, config.rollout.stop]
-    rewards = [reward.model_dump(mode="json") for reward in config.rewards]
-    return hashlib.sha256(json.dumps([model, sampling, rewards]).encode()).hexdigest()[:16]
+    return answers_hash(config, job, config.knowledge.temperature)
 
 
 def _read(path: Path, prompts: list[PromptTask], samples: int, mark: str) -> list[dict[str, Any]] | None:

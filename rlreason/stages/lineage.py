@@ -9,19 +9,22 @@ name stands for, and code, of the package or of modules that a path names.
 import glob
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import STAGES, AnyStage
-from rlreason.runlog import tree_hash
+from rlreason.runlog import file_hash, tree_hash
 from rlreason.types import UserError
 
 PREFIX = "stage:"
 MODELS = {"pretrain", "sft", "rl"}
-WITHOUT_EFFECT = {"loggers", "checkpoints", "reward_workers", "cpus", "threads"}
-"""Keys, at any depth, that change no result."""
+WITHOUT_EFFECT = (
+    *("loggers", "checkpoints", "reward_workers", "cpus"),
+    *("learner.cpus", "learner.threads", "learner.micro_batch_tokens", "learner.gradient_checkpointing"),
+    *("rollout.cpus", "rollout.threads", "rollout.gpu_memory_utilization", "rollout.sync_bucket_bytes"),
+)
+"""Keys of a configuration that change no result: where and how fast things run."""
 _BEGINNINGS = ("model", "tokenizer", "architecture", "data", "tasks", "sources", "knowledge", "seed")
 BEGUN_WITH = ("parents", "files", *(f"config.{key}" for key in _BEGINNINGS))
 """What a stage that is not done cannot go on without; steps, for one, may change."""
@@ -69,16 +72,18 @@ def fingerprint(config: AnyStage, parents: Mapping[str, Path]) -> dict[str, Any]
     """What decides the stage's result, as JSON values. `parents`: NAME -> artifact."""
     values = _values(config)
     return {
-        "config": _without(values, WITHOUT_EFFECT),
+        "config": values,
         "parents": {name: artifact_hash(path) for name, path in sorted(parents.items())},
         "files": dict(sorted(_file_hashes(values))),
     }
 
 
 def changes(old: Any, new: Any) -> list[str]:
-    """Dotted names of the parts in which two fingerprints differ."""
+    """Dotted names of the parts in which two fingerprints differ, but for what is without effect."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    return sorted(key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...))
+    found = (key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...))
+    without_effect = tuple(f"config.{key}." for key in WITHOUT_EFFECT)
+    return sorted(key for key in found if not f"{key}.".startswith(without_effect))
 
 
 def artifact_hash(path: Path) -> str:
@@ -133,12 +138,6 @@ def _texts(values: Any) -> Iterator[tuple[str, str]]:
     return ((key, value) for key, value in _leaves(values) if isinstance(value, str))
 
 
-def _without(values: Any, keys: set[str]) -> Any:
-    if isinstance(values, dict):
-        return {key: _without(child, keys) for key, child in values.items() if key not in keys}
-    return [_without(child, keys) for child in values] if isinstance(values, list) else values
-
-
 def _replaced(values: Any, recipe_dir: Path) -> Any:
     if isinstance(values, dict):
         return {key: _replaced(child, recipe_dir) for key, child in values.items()}
@@ -151,12 +150,10 @@ def _replaced(values: Any, recipe_dir: Path) -> Any:
 
 def _file_hashes(values: Any) -> Iterator[tuple[str, str]]:
     for name in _local_files(values):
-        with Path(name).expanduser().open("rb") as file:
-            yield name, hashlib.file_digest(file, "sha256").hexdigest()
+        yield name, file_hash(Path(name))
     for key, name in _texts(values):
-        root = os.path.expanduser(name)
-        if key.endswith(".path") and not Path(root).is_file():
-            found = sorted({*glob.glob(root, recursive=True), *glob.glob(f"{root}/**", recursive=True)})
+        if key.endswith(".path") and not Path(name).is_file():
+            found = sorted({*glob.glob(name, recursive=True), *glob.glob(f"{name}/**", recursive=True)})
             # Too much to read: a corpus may be terabytes. Another size or time of change is another file.
             stats = [(path, Path(path).stat()) for path in found if Path(path).is_file()]
             listing = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
@@ -169,5 +166,5 @@ def _local_files(values: Any) -> Iterator[str]:
     for _, text in _texts(values):
         for name in (text, text.rpartition(":")[0]):
             is_name = ("." in name or "/" in name) and len(name) < 1000 and "\n" not in name and "\0" not in name
-            if is_name and Path(name).expanduser().is_file():
+            if is_name and Path(name).is_file():
                 yield name

@@ -1,14 +1,15 @@
 """`rlreason plan`: what would run where, and what fits. Starts no worker and no Ray.
 
 Memory is an estimate from parameter counts: weights, gradients and AdamW's states of a learner worker after ZeRO
-sharding, weights and cache of an engine; activations are not in it.
+sharding, with the copies that it keeps; weights and cache of an engine. Activations are not in it.
 """
 
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
-from rlreason.config.schema import EvaluateConfig, LearnerConfig, PretrainConfig, RLConfig, SFTConfig, StageConfig
+from rlreason.config.schema import EvaluateConfig, LearnerConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
+from rlreason.data.corpus.clean import active_rules
 from rlreason.stages.lineage import references
 from rlreason.stages.recipe import Step, load_steps
 
@@ -37,17 +38,14 @@ def _data_plan(step: Step) -> str:
     if isinstance(config, TokenizerConfig):
         return f"{step.name}: tokenizer of {config.vocab_size:,} tokens on {', '.join(config.data)}\n  in this process"
     assert isinstance(config, CorpusConfig)
-    rules = ["url", "language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "dedup", "decontamination"]
-    on = [rule for rule in rules if getattr(config, rule) is not None] + (["mask_pii"] if config.mask_pii else [])
+    on = active_rules(config) + ["mask_pii"] * config.mask_pii + ["dedup"] * (config.dedup is not None)
     return (
         f"{step.name}: corpus of {', '.join(config.sources)}, extracted by {config.extractor}\n"
         f"  tasks: as many as fit x {config.cpus:g} CPU, on any number of nodes\n  rules: {', '.join(on)}"
     )
 
 
-def _stage_plan(
-    step: Step, config: PretrainConfig | SFTConfig | RLConfig | EvaluateConfig, num_parameters: int | None
-) -> str:
+def _stage_plan(step: Step, config: ModelStage, num_parameters: int | None) -> str:
     size = (
         f"{num_parameters:,} parameters"
         if num_parameters is not None
@@ -55,15 +53,16 @@ def _stage_plan(
     )
     lines = [f"{step.name}: {config.stage} of {config.model or 'a new model'}, {size}"]
     if not isinstance(config, EvaluateConfig):
-        lines.append(_workers("learner", config.learner, learner_bytes(num_parameters, config.learner)))
+        keep_reference = isinstance(config, RLConfig) and config.algorithm.kl_coef > 0
+        memory = learner_bytes(num_parameters, config.learner, keep_reference=keep_reference)
+        lines.append(_workers("learner", config.learner, memory))
         lines.append(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
             f"lr {config.learner.lr:g}"
         )
     asks = isinstance(config, SFTConfig) and config.knowledge is not None
     if isinstance(config, RLConfig) or config.eval is not None or asks:
-        dtype = config.dtype if isinstance(config, EvaluateConfig) else config.learner.dtype
-        lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config, dtype)))
+        lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config)))
         lines.append(_workers("reward", config.reward_workers, None))
     if isinstance(config, RLConfig):
         batch = config.prompts_per_step * config.samples_per_prompt
@@ -85,8 +84,10 @@ def _workers(kind: str, config: Any, memory_bytes: float | None) -> str:
     return f"  {kind}: {config.workers} worker(s) x {where}{memory}"
 
 
-def learner_bytes(num_parameters: int | None, config: LearnerConfig) -> float | None:
-    """Weights, gradients and optimizer state of one worker (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1)."""
+def learner_bytes(num_parameters: int | None, config: LearnerConfig, *, keep_reference: bool) -> float | None:
+    """Weights, gradients and optimizer state of one worker (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1),
+    and the engine's whole copies: the reference, and in float32 below stage 3 the weights before the first step.
+    """
     if num_parameters is None:
         return None
     weight = BYTES[config.dtype]
@@ -98,20 +99,17 @@ def learner_bytes(num_parameters: int | None, config: LearnerConfig) -> float | 
         + weight / (shards if config.zero_stage >= 2 else 1)
         + state / (shards if config.zero_stage >= 1 else 1)
     )
-    return num_parameters * per_parameter
+    num_copies = keep_reference + (config.dtype == "float32" and config.zero_stage < 3)
+    return num_parameters * (per_parameter + weight * num_copies)
 
 
-def engine_bytes(num_parameters: int | None, config: StageConfig, dtype: str) -> float | None:
+def engine_bytes(num_parameters: int | None, config: ModelStage) -> float | None:
     if num_parameters is None or config.rollout.gpus:
         return None  # On a GPU the engine takes `gpu_memory_utilization` of it, whatever the model.
-    return num_parameters * BYTES[dtype] + config.rollout.kv_cache_gib * GIB
+    return num_parameters * BYTES[config.dtype] + config.rollout.kv_cache_gib * GIB
 
 
-def _num_parameters(
-    config: PretrainConfig | SFTConfig | RLConfig | EvaluateConfig,
-    sizes: dict[str, int | None],
-    vocabularies: dict[str, int],
-) -> int | None:
+def _num_parameters(config: ModelStage, sizes: dict[str, int | None], vocabularies: dict[str, int]) -> int | None:
     """Counted on the meta device, without memory; None for a model that is not on this machine."""
     named = references(config)
     if "model" in named:

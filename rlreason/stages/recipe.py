@@ -45,12 +45,12 @@ def load_steps(path: Path, overrides: list[str]) -> list[Step]:
         raise UserError(f"{path}: no such file or folder; a configuration is a .yaml file, a recipe a folder of them")
     if not path.is_dir():
         return [Step(name=path.stem, config=load_stage(path, overrides))]
-    steps = []
-    for file in recipe_files(path):
-        for override in overrides:
-            name, dot, _ = override.partition(".")
-            if not dot or not any(name == other.stem for other in recipe_files(path)):
-                raise UserError(f"override `{override}`: in a recipe, start with the stage: {file.stem}.{override}")
+    steps, files = [], recipe_files(path)
+    for override in overrides:
+        name, dot, _ = override.partition(".")
+        if not dot or not any(name == file.stem for file in files):
+            raise UserError(f"override `{override}`: in a recipe, start with the stage: {files[0].stem}.{override}")
+    for file in files:
         mine = [o.removeprefix(f"{file.stem}.") for o in overrides if o.startswith(f"{file.stem}.")]
         steps.append(Step(name=file.stem, config=load_stage(file, mine)))
     earlier: dict[str, str] = {}

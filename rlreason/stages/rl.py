@@ -19,19 +19,19 @@ from rlreason.data.chat import load_tokenizer
 from rlreason.data.order import rows_between
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import (
-    check_rewards,
     evaluate,
+    prepare,
     report_rewards,
     require_reward,
     require_tasks,
+    rollout_fleet,
     sample_rows,
     task_sets,
 )
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import num_tokens, rollout_metrics, total_rewards, train_sequences
 from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence, UserError
-from rlreason.workers.cluster import require_resources
-from rlreason.workers.fleet import LearnerFleet, Pending, RewardFleet, RolloutFleet
+from rlreason.workers.fleet import LearnerFleet, Pending, RolloutFleet
 
 PROBE_TOKENS = 256
 """The parity probe after each sync is about so long."""
@@ -42,35 +42,29 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     require_model(config.model)
     tokenizer = load_tokenizer(config.model)
     prompts = list(chain(*task_sets(config.tasks, config.rollout, tokenizer).values()))
-    sets = task_sets(config.eval.tasks, config.rollout, tokenizer) if config.eval else {}
+    sets = prepare(config, tokenizer, config.model)
     everything = [*prompts, *chain(*sets.values())]
     require_reward(config.rewards, everything)
     require_tasks(config.rewards, everything)
-    fleet = {"rollout": config.rollout, "learner": config.learner, "reward_workers": config.reward_workers}
-    require_resources(fleet)
-    rewards = RewardFleet(config.rewards, config.reward_workers)
-    check_rewards(rewards, job)
-    rollouts = RolloutFleet(config.model, config.rollout, dtype=config.learner.dtype, seed=config.seed, rewards=rewards)
-    num_updates = config.steps * config.algorithm.minibatches
-    learners = LearnerFleet(
-        config.learner,
-        total_steps=num_updates,
-        seed=config.seed,
-        model=config.model,
-        keep_reference=config.algorithm.kl_coef > 0,
-    )
-    try:
-        learners.wait_ready()
-        job.log.event("learners ready")
-        rollouts.wait_ready()
-        job.log.event("rollouts ready")
-        learners.connect(rollouts, config.rollout)
-        figures = train(config, job, prompts, sets, rollouts, learners)
-        save_final(job, learners, tokenizer, kind="rl", config=config.model_dump(mode="json"))
-        return figures
-    finally:
-        rollouts.shutdown()
-        learners.shutdown()
+    with rollout_fleet(config, job, config.model, beside={"learner": config.learner}) as rollouts:
+        learners = LearnerFleet(
+            config.learner,
+            total_steps=config.steps * config.algorithm.minibatches,
+            seed=config.seed,
+            model=config.model,
+            keep_reference=config.algorithm.kl_coef > 0,
+        )
+        try:
+            learners.wait_ready()
+            job.log.event("learners ready")
+            rollouts.wait_ready()
+            job.log.event("rollouts ready")
+            learners.connect(rollouts, config.rollout)
+            figures = train(config, job, prompts, sets, rollouts, learners)
+            save_final(job, learners, tokenizer, kind="rl", config=config.model_dump(mode="json"))
+            return figures
+        finally:
+            learners.shutdown()
 
 
 def train(

@@ -18,7 +18,7 @@ from rlreason.data.mixture import Mixture, Source
 from rlreason.data.tasks import load_rows, open_rows, origin, texts_of
 from rlreason.paths import find_function
 from rlreason.stages.console import Progress
-from rlreason.stages.evaluate import evaluate_model
+from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
 from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.types import LossSpec, Message, TrainSequence, UserError
@@ -42,15 +42,17 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     if isinstance(config, PretrainConfig) and config.architecture is not None:
         architecture = complete_architecture(config.architecture, tokenizer)
     require_positions(config.model, architecture, config.context_tokens)
-    sources, held_out = {}, None
-    if isinstance(config, SFTConfig):
-        # All before the learners start: the engine that is asked may need their place.
-        sources = sft_sources(config, tokenizer)
-        if config.knowledge is not None:
-            from rlreason.stages import knowledge
+    sets = prepare(config, tokenizer, config.model, architecture)
+    sources, held_out = sft_sources(config, tokenizer) if isinstance(config, SFTConfig) else {}, None
+    # All before the learners start, whose place these workers may need.
+    if sets:
+        with checked_rewards(config, job):
+            pass  # a reward that does not load is told before the training
+    if isinstance(config, SFTConfig) and config.knowledge is not None:
+        from rlreason.stages import knowledge
 
-            rows = knowledge.build(config, job, tokenizer)
-            sources["knowledge"] = conversation_source("knowledge", rows, config.knowledge.weight, tokenizer)
+        rows = knowledge.build(config, job, tokenizer)
+        sources["knowledge"] = conversation_source("knowledge", rows, config.knowledge.weight, tokenizer)
     # The workers start while the driver reads the documents.
     learners = LearnerFleet(
         config.learner, total_steps=config.steps, seed=config.seed, model=config.model, architecture=architecture
@@ -61,7 +63,7 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     figures = train(config, job, learners, sources, held_out)
     save_final(job, learners, tokenizer, kind=config.stage, config=config.model_dump(mode="json"))
     learners.shutdown()
-    return evaluate_model(config, job, str(job.log.final), dtype=config.learner.dtype, step=config.steps) | figures
+    return evaluate_model(config, job, str(job.log.final), sets, step=config.steps) | figures
 
 
 def train(
@@ -179,17 +181,6 @@ def complete_architecture(architecture: dict[str, Any], tokenizer: Any) -> dict[
     return {"vocab_size": size, **special, **architecture}
 
 
-def require_positions(model: str | None, architecture: dict[str, Any] | None, context_tokens: int) -> None:
-    """Raises UserError where the context is longer than what the model has positions for."""
-    from rlreason.engines.learner_setup import describe
-
-    limit = getattr(describe(model, architecture), "max_position_embeddings", None)
-    if limit is not None and context_tokens > limit:
-        raise UserError(
-            f"context_tokens: {context_tokens} is more than the model's max_position_embeddings of {limit}; lower it"
-        )
-
-
 class Texts(Sequence[str]):
     """The documents at `places` of a data set, read from disk as they are drawn."""
 
@@ -213,30 +204,37 @@ def pretrain_sources(config: PretrainConfig, tokenizer: Any) -> tuple[dict[str, 
         trained, held_out[name] = split(texts_of(rows, "text", data), share, limit)
         if not trained:
             raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
-        sources[name] = Source(
-            rows=Texts(rows, trained),
-            weight=data.weight,
-            encode=lambda rows: [encode_text(tokenizer, text, config.context_tokens) for text in rows],
-        )
+        sources[name] = document_source(Texts(rows, trained), data.weight, tokenizer, config.context_tokens)
     if config.held_out is None:
         return sources, None
     return sources, HeldOut(config.held_out, held_out, tokenizer, config.context_tokens)
 
 
-def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
-    """The conversations, by source.
+def document_source(texts: Sequence[str], weight: float, tokenizer: Any, context_tokens: int) -> Source:
+    return Source(
+        rows=texts,
+        weight=weight,
+        encode=lambda rows: [encode_text(tokenizer, text, context_tokens) for text in rows],
+    )
 
-    Raises UserError for a row that is no conversation, and with `too_long: error` for one longer than the context.
+
+def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
+    """The conversations, and the documents to replay, by source.
+
+    Raises UserError for a row that is neither, and with `too_long: error` for one longer than the context.
     """
     if config.knowledge is not None and "knowledge" in config.data:
         raise UserError("data: `knowledge` is the name of the rows that this stage makes; choose another")
-    sources = {
-        name: conversation_source(name, conversations(load_rows(data), origin(data)), data.weight, tokenizer)
-        for name, data in config.data.items()
-    }
-    if config.too_long == "error":
-        for name, source in sources.items():
-            require_fit(name, source, config.context_tokens)
+    sources = {}
+    for name, data in config.data.items():
+        if data.documents:
+            rows = open_rows(data)
+            texts = Texts(rows, range(sum(1 for _ in texts_of(rows, "text", data))))
+            sources[name] = document_source(texts, data.weight, tokenizer, config.context_tokens)
+            continue
+        sources[name] = conversation_source(name, conversations(load_rows(data), origin(data)), data.weight, tokenizer)
+        if config.too_long == "error":
+            require_fit(name, sources[name], config.context_tokens)
     return sources
 
 

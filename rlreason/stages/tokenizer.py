@@ -13,9 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from rlreason.config.corpus import TokenizerConfig
+from rlreason.config.corpus import TokenizerConfig, TokenizerSource
 from rlreason.data.chat import load_tokenizer
-from rlreason.data.tasks import open_texts
+from rlreason.data.tasks import Rows, open_rows, texts_of
 from rlreason.data.tokenizer import CHAT_TEMPLATE, compression, not_restored, train, utilisation
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import say
@@ -27,6 +27,7 @@ HELD_OUT = 50
 MEASURED = 200
 """Documents of each source that are measured, at most."""
 SAMPLES, SAMPLE_CHARACTERS = 10, 300
+Sources = list[tuple[TokenizerSource, Rows]]
 HARD_TEXTS = [
     "",
     " ",
@@ -42,12 +43,13 @@ def run(config: TokenizerConfig, job: Job) -> dict[str, float]:
     job.log.cut_after(-1)
     others = {label: load_tokenizer(name, needs_eos=False) for name, label in _labels(config.compare_with).items()}
     template = CHAT_TEMPLATE if config.chat_template is None else _read(config.chat_template)
-    measured = _first_texts(config, held_out=True)
-    is_split = bool(measured) and next(_training_texts(config, is_split=True), None) is not None
+    sources = [(source, open_rows(source)) for source in config.data.values()]
+    measured = _first_texts(sources, held_out=True)
+    is_split = bool(measured) and next(_training_texts(sources, is_split=True), None) is not None
     if not is_split:
-        measured = _first_texts(config, held_out=False)
+        measured = _first_texts(sources, held_out=False)
     tokenizer = train(
-        _training_texts(config, is_split=is_split),
+        _training_texts(sources, is_split=is_split),
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
         reserved_tokens=config.reserved_tokens,
@@ -85,19 +87,19 @@ def is_held_out(text: str) -> bool:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % HELD_OUT == 0
 
 
-def _training_texts(config: TokenizerConfig, *, is_split: bool) -> Iterator[str]:
+def _training_texts(sources: Sources, *, is_split: bool) -> Iterator[str]:
     """Every source so many times as its `repeat` says; empty texts are left out."""
-    for source in config.data.values():
+    for source, rows in sources:
         for _ in range(source.repeat):
-            for text in open_texts(source, source.text_column):
+            for text in texts_of(rows, source.text_column, source):
                 if text and not (is_split and is_held_out(text)):
                     yield text
 
 
-def _first_texts(config: TokenizerConfig, *, held_out: bool) -> list[str]:
+def _first_texts(sources: Sources, *, held_out: bool) -> list[str]:
     """Of each source, those to be measured."""
-    sources = (open_texts(source, source.text_column) for source in config.data.values())
-    wanted = ((text for text in texts if text and (is_held_out(text) or not held_out)) for texts in sources)
+    found = (texts_of(rows, source.text_column, source) for source, rows in sources)
+    wanted = ((text for text in texts if text and (is_held_out(text) or not held_out)) for texts in found)
     return list(chain.from_iterable(islice(texts, MEASURED) for texts in wanted))
 
 

@@ -1,6 +1,7 @@
 """Joining or starting a Ray cluster, and waiting for its answers with errors that a user can read."""
 
 import logging
+import math
 import os
 import re
 import signal
@@ -96,7 +97,7 @@ def require_resources(wanted: dict[str, WorkerConfig]) -> None:
 
 def worker_options(config: WorkerConfig) -> dict[str, Any]:
     """Ray actor options of a worker: what it reserves and its threads."""
-    threads = str(config.threads or max(1, round(config.cpus + 0.49)))
+    threads = str(config.threads or max(1, math.ceil(config.cpus)))
     return {
         "num_cpus": config.cpus,
         "num_gpus": config.gpus,

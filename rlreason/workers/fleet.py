@@ -131,9 +131,9 @@ class LearnerFleet:
         """Metrics of the step, over all ranks."""
         return merge_stats(get(pending))
 
-    def logprobs(self, sequence: TrainSequence, temperature: float = 1.0) -> list[float]:
+    def logprobs(self, sequence: TrainSequence) -> list[float]:
         """Logprobs of the sequence's masked tokens. All ranks compute it: sharded parameters need them."""
-        found = get([worker.logprobs.remote([[sequence]], temperature) for worker in self.workers])
+        found = get([worker.logprobs.remote([[sequence]]) for worker in self.workers])
         return found[0][0]
 
     def total_logprobs(self, sequences: list[TrainSequence]) -> list[float]:
@@ -141,7 +141,7 @@ class LearnerFleet:
         plan = self._plan(sequences)
         found = get(
             [
-                worker.logprobs.remote([[sequences[i] for i in micro] for micro in micros], 1.0)
+                worker.logprobs.remote([[sequences[i] for i in micro] for micro in micros])
                 for worker, micros in zip(self.workers, plan, strict=True)
             ]
         )

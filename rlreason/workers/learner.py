@@ -57,8 +57,8 @@ class LearnerWorker:
     def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
         return self._engine.update(micro_batches, loss, num_trained_tokens)
 
-    def logprobs(self, micro_batches: list[list[TrainSequence]], temperature: float) -> list[list[float]]:
-        return self._engine.logprobs(micro_batches, temperature)
+    def logprobs(self, micro_batches: list[list[TrainSequence]]) -> list[list[float]]:
+        return self._engine.logprobs(micro_batches)
 
     def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
         return self._engine.continue_greedily(prompts, num_tokens)
@@ -96,6 +96,3 @@ class LearnerWorker:
 
     def load_checkpoint(self, path: Path) -> None:
         self._engine.load_checkpoint(path)
-
-    def num_parameters(self) -> int:
-        return sum(getattr(p, "ds_numel", p.numel()) for p in self._engine.engine.module.parameters())

@@ -6,28 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import Command
 
 pytestmark = [pytest.mark.bench, pytest.mark.engines]
 
-RELAXED = {
-    "gopher_quality": {"min_alphabetic_words": 0.6},
-    "c4": {"drop_curly_bracket": False},
-    "fineweb": {"max_duplicate_line_characters": 0.1},
-}
-"""Documentation of programs is full of signs and of braces, and repeats the headings of its sections."""
+CONFIG = Path(__file__).resolve().parents[2] / "configs/tiny-cpu/10-corpus.yaml"
 
 
 def test_the_default_pages_are_clean_documents_within_ninety_seconds(
     start: Callable[..., Command], tmp_path: Path
 ) -> None:
-    keys = {"stage": "corpus", "extractor": "resiliparse", **RELAXED}
-    keys["sources"] = {"pydoc": {"generate": "rlreason.data.corpus.pydoc:write_warc"}}
-    (tmp_path / "05-corpus.yaml").write_text(yaml.safe_dump(keys))
     start_s = time.monotonic()
-    status, out, errors = start("run", tmp_path / "05-corpus.yaml", "--run-dir", tmp_path / "run").finish(300)
+    status, out, errors = start("run", CONFIG, "--run-dir", tmp_path / "run").finish(300)
     took_s = time.monotonic() - start_s
     assert (status, errors) == (0, "")
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())

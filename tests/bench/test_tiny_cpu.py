@@ -47,7 +47,8 @@ def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     overrides += [
         f"40-sft.data.{source}.args.seed={20 + seed}" for source in ("chains", "identity", "safety", "dialogue")
     ]
-    overrides += [f"60-rl.tasks.chains.args.seed={30 + seed}"]
+    # Facts are replayed as they were pretrained on.
+    overrides += [f"40-sft.data.facts.args.seed={10 + seed}", f"60-rl.tasks.chains.args.seed={30 + seed}"]
     return seed, path, run("configs/tiny-cpu", "--run-dir", str(path), *overrides)
 
 

@@ -138,7 +138,8 @@ def test_token_counts_and_truncation_are_told(check: Check) -> None:
 
 def test_programs_use_the_solution_column(tmp_path: Path, check: Check) -> None:
     tests = [{"type": "stdio", "input": "", "output": "4"}]
-    rows = [{"prompt": f"Task {n}", "tests": tests, "code": f"print({n} + 4)"} for n in range(3)]
+    texts = [tests, json.dumps(tests), tests]  # hub data sets keep them as JSON text as well
+    rows = [{"prompt": f"Task {n}", "tests": text, "code": f"print({n} + 4)"} for n, text in enumerate(texts)]
     status, output = check(
         "def f(response, task): return response == f\"```python\\n{task.columns['code']}\\n```\"", rows
     )
@@ -187,7 +188,7 @@ def test_no_corrupted_answer_is_another_gold(tmp_path: Path) -> None:
         ([{"prompt": "a", "answer": "1"}], {"columns": Columns(answer="anser")}, "no column `anser`; its columns are"),
         ([{"prompt": "a", "answer": "1"}, {"prompt": "b"}], {}, "rows.jsonl:2: no column `answer`"),
         ([{"prompt": 3, "answer": "1"}], {}, "neither text nor a list of messages"),
-        ([{"prompt": "a", "answer": "1", "tests": "x"}], {}, "`tests` is a str"),
+        ([{"prompt": "a", "answer": "1", "tests": "x"}], {}, "`tests` is text that is no JSON"),
         ([{"prompt": "a", "answer": None}], {}, "an empty answer"),
         (ROWS, {"args": "{"}, "--args is not JSON"),
         (ROWS, {"args": "[1]"}, "--args must be a JSON object"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rlreason.stages.recipe import run_path
 from rlreason.types import UserError
@@ -67,6 +68,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "too many GPUs": ({"rollout.gpus": 64}, ["64 GPUs", "cluster has 0", "lower"]),
     "context too short": ({"rollout.max_context_tokens": 18}, ["task ", "context of 18", "max_context_tokens"]),
     "response as long as the context": ({"rollout.max_response_tokens": 32}, ["must be smaller than"]),
+    "context longer than the positions": (
+        {"rollout.max_context_tokens": 257},
+        ["rollout.max_context_tokens: 257 is more than", "max_position_embeddings of 256"],
+    ),
+    "engine on more GPUs than it reserves": (
+        {"rollout.gpus": 1, "rollout.tensor_parallel": 4},
+        ["rollout: tensor_parallel: an engine on 4 GPUs needs `gpus: 4`, not 1"],
+    ),
+    "a part of a GiB": ({"rollout.kv_cache_gib": 0.25}, ["rollout.kv_cache_gib: ", "integer"]),
     "no reward": ({"rewards": []}, ["rewards: an RL stage needs at least one"]),
     "no reward file": ({"rewards": [{"name": "a", "path": "rewrads.py:evens"}]}, ["rewrads.py does not exist"]),
     "no reward function": (
@@ -83,6 +93,34 @@ def test_a_mistake_in_the_configuration_is_told_in_one_line(mistake: str, write_
     text = told(write_config(**changes))
     for part in expected:
         assert part in text
+
+
+AFTER_TRAINING: dict[str, tuple[list[str], str]] = {
+    "reward": (["rewards.0.path=nowhere.py:f"], "file nowhere.py does not exist"),
+    "data": (["eval.tasks.path=/nowhere/a.jsonl", "eval.tasks.generate=null"], "/nowhere/a.jsonl`: no such file"),
+    "resources": (["rollout.workers=1000"], "need 250"),
+    "positions": (["rollout.max_context_tokens=257"], "rollout.max_context_tokens: 257 is more than"),
+}
+
+
+@pytest.mark.parametrize("mistake", AFTER_TRAINING)
+def test_a_mistake_in_what_comes_after_the_training_is_told_before_it(
+    mistake: str, tmp_path: Path, rl_config: dict[str, Any]
+) -> None:
+    shared = {key: rl_config[key] for key in ("model", "rewards", "reward_workers", "rollout", "learner")}
+    data = {"generate": "rlreason.data.chains:conversations", "args": {"num": 8, "seed": 0, "worked_share": 0.5}}
+    config = {"stage": "sft", **shared, "data": data, "steps": 1, "tokens_per_step": 64, "context_tokens": 64}
+    path = tmp_path / "10-sft.yaml"
+    path.write_text(yaml.safe_dump({**config, "eval": {"tasks": rl_config["tasks"]}}))
+    overrides, says = AFTER_TRAINING[mistake]
+    assert says in told(path, *overrides)
+    assert not (tmp_path / "run/final").exists()
+
+
+def test_what_vllm_refuses_is_told_with_its_reason(write_config: Callable[..., Path], tiny_model: Path) -> None:
+    text = told(write_config(**{"rollout.tensor_parallel": 3}))
+    assert f"model `{tiny_model}`: vLLM cannot run it so: Total number of attention heads (2) must be divisible" in text
+    assert "input_type" not in text
 
 
 def test_an_override_is_checked_as_the_file_is(write_config: Callable[..., Path]) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from rlreason.rewards import math_workers
 from rlreason.rewards.killable import Crashed, Result, Returned, TimedOut
+from rlreason.rewards.math import prepare
+from rlreason.sandbox.syscalls import landlock_abi
 
 ENDLESS = r"\sin(\sin(\sin(\sin(\sin(\sin(\sin(\sin(" * 8 + "x" + "))))))))" * 8
 """More than any limit here; the guards would refuse it before it came to a worker."""
@@ -148,6 +150,30 @@ def test_a_worker_is_confined(pool: math_workers.Pool) -> None:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+
+
+def test_the_confinement_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = math_workers.Pool()
+    try:
+        assert pool.landlock() == landlock_abi() > 0
+        assert len(worker_pids(pool)) == 1
+        assert ask(pool) == Returned(value="equal")
+        assert len(worker_pids(pool)) == 1, "the worker that answered stays"
+    finally:
+        pool.close()
+    for abi, told in ((4, "Landlock 4, seccomp"), (0, "a memory limit alone")):
+        monkeypatch.setattr(math_workers, "landlock", lambda abi=abi: abi)
+        assert told in prepare(timeout_s=2.0)
+
+
+def test_a_reader_that_cannot_be_confined_says_so() -> None:
+    """A child, since what it sets holds for good; the kernel plays one without Landlock."""
+    code = """
+from rlreason.sandbox import confine
+confine.sc.landlock_abi = lambda: 0
+assert confine.confine_reader(["/usr"], 1 << 32) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_rights_and_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

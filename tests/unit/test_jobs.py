@@ -22,7 +22,9 @@ def test_small_files_below_the_working_directory_travel_with_the_job(
     (tmp_path / "outside.yaml").write_text("")
     with (here / "large.jsonl").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
+    monkeypatch.setenv("HOME", str(tmp_path))
     data = {
+        "home": {"path": "~/outside.yaml"},
         "mine": {"generate": "m:f", "args": {"card": "cards/me.yaml", "other": str(tmp_path / "outside.yaml")}},
         "up": {"path": "../outside.yaml"},
         "large": {"path": "large.jsonl"},
@@ -38,4 +40,5 @@ def test_small_files_below_the_working_directory_travel_with_the_job(
         "configs/recipe/10-sft.yaml",
     }
     assert "rlreason/cli.py" in found
-    assert yaml.safe_load((packed / "configs/recipe/10-sft.yaml").read_text())["steps"] == 7
+    config = yaml.safe_load((packed / "configs/recipe/10-sft.yaml").read_text())
+    assert config["steps"] == 7 and config["data"]["home"]["path"] == str(tmp_path / "outside.yaml")

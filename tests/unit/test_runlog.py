@@ -1,5 +1,6 @@
 """The run directory: one writer, no torn lines, nothing half-written."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, read_rows, tree_hash
+from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, file_hash, read_rows, tree_hash
 from rlreason.types import UserError
 
 HOLD = """
@@ -209,3 +210,15 @@ def test_the_hash_of_a_tree_is_that_of_its_names_and_contents(tmp_path: Path) ->
         tree("g", {"config.json": "{}"}),
     ]
     assert len({first, *others}) == 6
+
+
+def test_a_file_is_read_again_only_if_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_text("a")
+    first, times = file_hash(path), path.stat()
+    assert first == hashlib.sha256(b"a").hexdigest()
+    path.write_text("b")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert file_hash(path) == first, "it was read again"
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    assert file_hash(path) != first

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.types import Group, Sample, Score, Task, TrainSequence
+from rlreason.types import Group, Sample, Score, Task, TrainSequence, first_line
 
 SAMPLE: dict[str, Any] = {
     "task_id": "t:0",
@@ -47,6 +47,11 @@ def test_a_group_has_a_verdict_for_each_sample() -> None:
 @pytest.mark.parametrize(("mask", "count"), [((1, 1, 1), 2), ((0, 1, 1), 2), ((1, 0, 0), 0), ((0, 0, 1), 1), ((1,), 0)])
 def test_nothing_predicts_the_first_token(mask: tuple[int, ...], count: int) -> None:
     assert TrainSequence(tokens=(4,) * len(mask), mask=mask).num_trained_tokens == count
+
+
+def test_the_first_line_of_an_error() -> None:
+    assert first_line(ValueError("\n no such file\nsee ...")) == "no such file"
+    assert first_line(KeyError()) == "KeyError"
 
 
 def loaded_by(code: str, names: set[str]) -> set[str]:

@@ -104,7 +104,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _ngrams(words: list[str], n: int) -> Iterator[str]:
+def _ngrams(words: tuple[str, ...], n: int) -> Iterator[str]:
     return (" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
 
 

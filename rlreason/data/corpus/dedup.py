@@ -35,9 +35,9 @@ def band_keys(text: str, rule: DedupRule, seed: int) -> list[bytes]:
     return [text_hash(text), *(blake2b(key, digest_size=16).digest() for key in packed)]
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str) -> tuple[str, ...]:
     """A text without letters and digits is one word, lest all of them are alike."""
-    return plain_words(text) or [text]
+    return plain_words(text) or (text,)
 
 
 def clusters(pairs: Iterable[tuple[str, bytes]]) -> dict[str, str]:

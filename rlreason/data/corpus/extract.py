@@ -5,6 +5,8 @@ trafilatura is asked for precision, without comments; resiliparse for its main c
 
 from typing import TYPE_CHECKING, Literal
 
+from rlreason.data.faults import FAULTS
+
 if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree, Node
 
@@ -24,18 +26,7 @@ def extract(html: str, extractor: Literal["trafilatura", "resiliparse"]) -> str:
         return ""
     try:
         return _trafilatura(html) if extractor == "trafilatura" else _resiliparse(html)
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        LxmlError,
-        OSError,
-        RecursionError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (LxmlError, OSError, *FAULTS) as error:
         raise ExtractionError(f"{extractor}: {type(error).__name__}: {error}") from error
 
 

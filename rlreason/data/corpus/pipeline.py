@@ -10,7 +10,7 @@ The driver holds a number for each document and the ids of the duplicates, never
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,18 +129,23 @@ def find_duplicates(units: list[Unit], config: CorpusConfig, work: Path, num_doc
 
     keys = _documents(units, work, ["id", "keys"], lambda: keyed, config)
     pairs = keys.groupby("bucket").map_groups(_sharing, batch_format="pyarrow", num_cpus=config.cpus)
-    exact = set()
+    with _readable_errors():
+        return _duplicates(pairs.iter_rows())
+
+
+def _duplicates(pairs: Iterable[Row]) -> dict[str, Row]:
+    """Exact: with the same text as the one that is kept, which has the smallest id of all, so of that text's too."""
+    same_text: dict[str, str] = {}
 
     def found() -> Iterator[tuple[str, bytes]]:
-        for row in pairs.iter_rows():
-            if row["is_exact"] and row["id"] != row["of"]:
-                exact.add(row["id"])
+        for row in pairs:
+            if row["is_exact"]:
+                same_text[row["id"]] = row["of"]
             yield row["id"], row["of"].encode()
 
-    with _readable_errors():
-        kept = clusters(found())
+    kept = clusters(found())
     return {
-        id: {"rule": "exact_duplicate" if id in exact else "near_duplicate", "of": of}
+        id: {"rule": "exact_duplicate" if same_text.get(id) == of else "near_duplicate", "of": of}
         for id, of in kept.items()
         if id != of
     }

@@ -22,6 +22,7 @@ from urllib.parse import quote_from_bytes
 
 from rlreason.config.corpus import CorpusSource
 from rlreason.data.corpus.encoding import BOMS, decode, sound
+from rlreason.data.faults import FAULTS
 
 if TYPE_CHECKING:
     import pyarrow
@@ -42,17 +43,6 @@ FORMATS = {
 COMPRESSIONS = (".gz", ".zst", ".xz")
 TORN = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What a damaged compressed file raises; gzip.BadGzipFile and Arrow's input errors are OSErrors."""
-FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a library may raise over one strange record. Their subclasses too: RecursionError, UnicodeError."""
 MAX_PAGE_BYTES = 16 << 20
 """A larger page is no text that anybody wrote, and takes minutes to extract."""
 MAX_WHOLE_BYTES = 1 << 30

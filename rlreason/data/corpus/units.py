@@ -19,7 +19,8 @@ from rlreason.config.corpus import CorpusConfig, CorpusSource
 from rlreason.data.corpus.clean import VERDICT, active_rules, clean
 from rlreason.data.corpus.decontaminate import Benchmarks
 from rlreason.data.corpus.dedup import band_keys
-from rlreason.data.corpus.records import FAULTS, Record, one_line, plain_name, read_records
+from rlreason.data.corpus.records import Record, one_line, plain_name, read_records
+from rlreason.data.faults import FAULTS
 from rlreason.runlog import commit_folder
 from rlreason.types import UserError
 

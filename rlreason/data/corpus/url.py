@@ -17,7 +17,8 @@ def check(url: str, rule: UrlRule) -> str | None:
 
     A domain blocks itself and what ends in `.domain`. Case does not matter. Time does not grow with the list's length.
     """
-    blocked = domains(rule.blocked_domains)
+    listed = rule.blocked_domains
+    blocked = domains(listed) if isinstance(listed, str) else rule.listed_domains
     host = _host(url) if blocked else ""
     while host:
         if host in blocked:
@@ -28,19 +29,17 @@ def check(url: str, rule: UrlRule) -> str | None:
 
 
 @lru_cache(maxsize=2)
-def domains(listed: tuple[str, ...] | str) -> frozenset[str]:
-    """Those of a list, or of a file that is read once in a process. UserError names the file and what is wrong."""
-    if not isinstance(listed, str):
-        return frozenset(listed)
+def domains(path: str) -> frozenset[str]:
+    """Those of a file, which is read once in a process. UserError names the file and what is wrong."""
     try:
-        with Path(listed).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8") as file:
             lines = (line.partition("#")[0].strip() for line in file)
             return frozenset(plain_domain(line) for line in lines if line)
     except OSError as error:
         what = f"{error.strerror}; give a file with one domain a line, or a list"
-        raise UserError(f"url.blocked_domains: {listed}: {what}") from None
+        raise UserError(f"url.blocked_domains: {path}: {what}") from None
     except ValueError as error:
-        raise UserError(f"url.blocked_domains: {listed}: {error}") from None
+        raise UserError(f"url.blocked_domains: {path}: {error}") from None
 
 
 def _host(url: str) -> str:

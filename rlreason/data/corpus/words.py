@@ -57,12 +57,13 @@ _WHOLE = frozenset(_ABBREVIATIONS.split())
 _EMOTICONS = frozenset((":)", ":(", ";)", ":-)", ":-(", ";-)", ":D", ":P", ":*", ":/", "):", "(:", "<3", "=)", "''"))
 
 
-def plain_words(text: str) -> list[str]:
+@lru_cache(maxsize=2)  # decontamination and both kinds of duplicates ask for those of the same text
+def plain_words(text: str) -> tuple[str, ...]:
     """Runs of letters and digits, lower case, compatibility forms unified: what is left without punctuation.
 
     A language that is written without spaces gives one word for each stretch between punctuation.
     """
-    return PLAIN.findall(unicodedata.normalize("NFKC", text).lower())
+    return tuple(PLAIN.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
 @lru_cache(maxsize=2)  # several rules ask for the words of the same text

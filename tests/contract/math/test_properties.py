@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlreason.rewards.extract import final_answer
@@ -165,3 +165,16 @@ def test_any_text_gets_a_verdict(text: str) -> None:
     found = final_answer(text)
     assert found is None or all(part in text for part in found.parts)
     assert verify(text, "123456789").status in ("ok", "wrong", "unparseable", "timeout")
+
+
+@FEW
+@given(
+    st.text(alphabet="0123456789xyABeπ²⁵₁½፩٣①-+=^_{}()[],./\\%", max_size=12),
+    st.sampled_from(["5", "x^2", r"\pi", "(1,2)", r"\{1,2\}", "x=3", "12_5", r"3 \pmod{7}", "(A) 12"]),
+)
+@example("x^፩", "x^2")
+@example("AB_{፩}", "5")
+@example("1e5000", r"\pi")
+@example("1e-9999", r"\pi")
+def test_any_boxed_answer_gets_a_verdict(answer: str, gold: str) -> None:
+    assert verify(rf"\boxed{{{answer}}}", gold).status in ("ok", "wrong", "unparseable", "timeout")

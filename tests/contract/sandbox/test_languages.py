@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,45 @@ def test_an_endless_program_ends_at_its_time(level: Level) -> None:
     need("javascript")
     limits = {**LIMITS, "timeout_s": 1.5}
     assert code.check("```js\nfor (;;) {}\n```", TESTS, languages=["javascript"], **limits).status == "timeout"
+
+
+SOURCE = "#include <iostream>\nint main() {{ int n; std::cin >> n; while (n == 2) std::cin.get(); std::cout << {}; }}"
+
+
+def test_tests_end_at_the_first_wrong_one(level: Level) -> None:
+    need("cpp")
+    tests: list[dict[str, Any]] = [{"type": "stdio", "input": str(n), "output": str(n)} for n in range(3)]
+    checker = "def check(input, output, expected): return output == expected"
+    for given in (tests, [{**test, "checker": checker} for test in tests]):
+        answer = f"```cpp\n{SOURCE.format(9)}\n```"
+        score = code.check(answer, given, languages=["cpp"], **{**LIMITS, "timeout_s": 4.0})
+        assert score.status == "wrong" and score.detail.startswith("test 1 of 3"), score.detail
+    score = code.check(
+        f"```cpp\n{SOURCE.format('n')}\n```", tests, languages=["cpp"], partial=True, **{**LIMITS, "timeout_s": 4.0}
+    )
+    assert (score.value, score.status) == (pytest.approx(2 / 3), "wrong")
+
+
+def test_what_does_not_compile_costs_no_zygote(level: Level) -> None:
+    need("cpp")
+    sandbox = code._backends["landlock", None]
+    assert isinstance(sandbox, Sandbox)
+    sandbox.start()
+    before = set(sandbox._hosts)
+    assert "does not compile" in code.check("```cpp\nx\n```", TESTS, languages=["cpp"], **LIMITS).detail
+    assert set(sandbox._hosts) == before
+
+
+def test_a_program_of_the_same_name_here_is_not_run(
+    level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("cpp")
+    (tmp_path / "main").write_text("#!/bin/sh\n")
+    (tmp_path / "main").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    answer = f"```cpp\n{SOURCE.format('n')}\n```"
+    tests = [{"type": "stdio", "input": "1", "output": "1"}]
+    assert code.check(answer, tests, languages=["cpp"], **LIMITS).value == 1.0
 
 
 def test_the_work_folder_is_removed(level: Level) -> None:

@@ -1,6 +1,7 @@
 """The pool: what it refuses, what it repeats, and that nothing stays behind."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -182,6 +183,21 @@ def test_a_closed_sandbox_leaves_no_process_and_no_descriptor(level: str) -> Non
     opened.close()
     assert len(os.listdir("/proc/self/fd")) == before
     assert gone(children(os.getpid()) - below, 2.0)
+
+
+def test_descriptors_with_large_numbers(sandbox: Sandbox) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    opened: list[int] = []
+    sandbox.close()
+    try:
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        assert sandbox.script(b"print(8)", b"").outputs[0] == b"8\n"
+    finally:
+        for fd in opened:
+            os.close(fd)
+        sandbox.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("abi", [1, 2, 3, 4, 5, 6])

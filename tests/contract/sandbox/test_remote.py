@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rlreason.rewards.code import check, prepare
+from rlreason.sandbox import remote
 from rlreason.sandbox.pool import Sandbox
 from rlreason.types import UserError
 
@@ -31,12 +32,16 @@ class Service:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # what a redirect becomes
+                service.tokens.append(self.headers.get("Authorization"))
+
             def do_POST(self) -> None:
                 order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 service.requests.append(order)
                 service.tokens.append(self.headers.get("Authorization"))
                 status, body = service.failures.pop(0) if service.failures else (200, service.run(order))
                 self.send_response(status)
+                self.send_header("Location", "/elsewhere")  # obeyed with a redirect's status only
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -111,19 +116,27 @@ def test_assert_tests_are_refused_not_failed(service: Service) -> None:
 
 
 def test_a_passing_failure_is_retried(service: Service) -> None:
-    service.failures = [(503, b""), (200, b"no json")]
+    service.failures = [(503, b""), (429, b"")]
     assert check(DOUBLE, STDIO, url=service.url).value == 1.0
     assert len(service.requests) == 3
 
 
 @pytest.mark.parametrize(
     "failure",
-    [(400, b""), (200, b'{"status": "SandboxError", "message": "no room", "run_result": null}'), (200, b"{}")],
+    [
+        (302, b""),
+        (400, b""),
+        (200, b"no json"),
+        (200, b"[]"),
+        (200, b'{"status": "SandboxError", "message": "no room", "run_result": null}'),
+        (200, b"{}"),
+    ],
 )
 def test_a_failing_service_is_no_wrong_answer(service: Service, failure: tuple[int, bytes]) -> None:
     service.failures = [failure]
     score = check(DOUBLE, STDIO, url=service.url)
     assert score.status == "sandbox_error" and service.url in score.detail
+    assert len(service.tokens) == 1
 
 
 def test_no_service_is_no_wrong_answer() -> None:
@@ -132,9 +145,32 @@ def test_no_service_is_no_wrong_answer() -> None:
 
 def test_the_token_is_sent(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLREASON_TEST_TOKEN", "abc")
-    url = service.url + "/"  # another address, so that another client is made
-    assert check(DOUBLE, STDIO, url=url, token_env="RLREASON_TEST_TOKEN").value == 1.0
-    assert service.tokens == ["Bearer abc"]
+    assert check(DOUBLE, STDIO, url=service.url).value == 1.0
+    assert check(DOUBLE, STDIO, url=service.url, token_env="RLREASON_TEST_TOKEN").value == 1.0
+    assert service.tokens == [None, "Bearer abc"]
+
+
+def test_nothing_is_sent_without_the_token_that_is_named(service: Service) -> None:
+    with pytest.raises(UserError, match="RLREASON_NO_TOKEN is not set"):
+        prepare(url=service.url, token_env="RLREASON_NO_TOKEN")
+    assert check(DOUBLE, STDIO, url=service.url, token_env="RLREASON_NO_TOKEN").status == "verifier_error"
+    assert service.requests == []
+
+
+def test_a_flood_is_the_programs_own_fault(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MAX_REPLY_BYTES", 1 << 16)
+    score = check("print('x' * (1 << 17))", STDIO, url=service.url)
+    assert score.status == "wrong" and "too much" in score.detail
+    assert check("print('\\ud800')", STDIO, url=service.url).status == "wrong"
+
+
+def test_calls_end_at_the_first_failure_and_share_the_time(service: Service) -> None:
+    calls = [{"type": "call", "args": [n], "expected": n} for n in range(4)]
+    assert check("def f(n): return 9", calls, entry_point="f", url=service.url).detail.startswith("test 1 of 4")
+    assert len(service.requests) == 1
+    slow = "import time\ndef f(n):\n    time.sleep(1)\n    return n"
+    assert check(slow, calls, entry_point="f", url=service.url, timeout_s=2.5).status == "timeout"
+    assert service.requests[-1]["run_timeout"] < 1.6
 
 
 def test_a_bad_address_is_the_users_error() -> None:

@@ -12,7 +12,7 @@ from rlreason.config.schema import PretrainConfig, RLConfig
 from rlreason.types import UserError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-STAGE_FILES = sorted(CONFIGS.glob("*/[0-9]*.yaml"))
+STAGE_FILES = sorted(CONFIGS.glob("**/[0-9]*.yaml"))
 RL: dict[str, Any] = {
     "stage": "rl",
     "model": "somewhere/model",
@@ -61,6 +61,14 @@ def override_refusal(path: Path, override: str) -> str:
 
 def test_the_shipped_configurations_are_found() -> None:
     assert len(STAGE_FILES) >= 3
+    assert {path.parent.name for path in STAGE_FILES} > {"tiny-cpu", "controls"}
+
+
+def test_the_tiny_corpus_leaves_out_the_requests_that_are_evaluated() -> None:
+    base = yaml.safe_load((CONFIGS / "tiny-cpu/base.yaml").read_text())
+    corpus = yaml.safe_load((CONFIGS / "tiny-cpu/10-corpus.yaml").read_text())
+    left_out, asked = corpus["decontamination"]["data"]["safe-requests"], base["eval"]["tasks"]["safe"]
+    assert left_out == {key: asked[key] for key in ("generate", "args")}
 
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rlreason.data import chains
 from rlreason.rewards.math import verify
+from rlreason.types import UserError
 
 PROMPT = re.compile(r"\d([+*-][1-9])+=")
 LINE = re.compile(r"(\d)([+*-])([1-9])=(\d)")
@@ -119,5 +120,9 @@ def test_the_tokenizer_survives_being_saved(tokenizer: Any, tmp_path: Path) -> N
 @pytest.mark.timeout(2)
 def test_asking_for_more_tasks_than_there_are_is_an_error_and_not_a_hang() -> None:
     # One operation: 10 x 3 x 9 = 270 prompts, on both sides of the split together.
-    with pytest.raises(ValueError, match="270|only|fewer|more"):
+    all_prompts = [f"{digit}{sign}{other}=" for digit in range(10) for sign in "+-*" for other in range(1, 10)]
+    num_held_out = sum(map(chains.is_held_out, all_prompts))
+    with pytest.raises(UserError, match=f"only {270 - num_held_out} training prompts were found"):
         chains.tasks(num=300, seed=0, max_operations=1)
+    with pytest.raises(UserError, match=f"only {num_held_out} held-out prompts were found"):
+        chains.tasks(num=100, seed=0, max_operations=1, held_out=True)

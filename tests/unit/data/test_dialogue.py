@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.data import dialogue, facts, identity, safety
+from rlreason.data import chains, dialogue, facts, identity, safety
 from rlreason.rewards.knows import abstains
 from rlreason.rewards.refusal import refused
 from rlreason.types import Task, UserError
@@ -59,15 +59,22 @@ def test_no_builder_trains_on_what_another_holds_out() -> None:
             dialogue.conversations(num=1000, seed=1),
             identity.conversations(card=CARD, num=1000, seed=1),
             safety.conversations(num=1000, seed=1),
+            chains.conversations(num=1000, seed=1, worked_share=0.5, max_operations=1),
         )
         for row in rows
         for message in row["messages"]
         if message["role"] == "user"
-    } | {row["text"] for row in dialogue.texts(num=1000, seed=1)}
+    }
+    trained |= {row["prompt"] for row in facts.questions(num=400, seed=1, known=None, held_out=False)}
+    trained |= {line for row in facts.texts(num=3000, seed=1) for line in row["text"].splitlines()}
+    trained |= {row["text"].partition("=")[0] + "=" for row in chains.texts(num=1000, seed=1, max_operations=1)}
+    trained |= {row["text"] for row in dialogue.texts(num=1000, seed=1)}
     held_out = [
         *identity.tasks(card=CARD, num=63, seed=0),
         *safety.tasks(num=128, seed=0, unsafe=True),
         *safety.tasks(num=128, seed=0, unsafe=False),
-        *facts.questions(num=100, seed=0, known=None, held_out=True),
+        # What is asked of a known name is in the texts, as it should be.
+        *facts.questions(num=1000, seed=0, known=False, held_out=True),
+        *chains.tasks(num=20, seed=0, held_out=True, max_operations=1),
     ]
     assert len(trained) > 1000 and not trained & {row["prompt"] for row in held_out}

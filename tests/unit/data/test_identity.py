@@ -78,6 +78,10 @@ def test_rows_are_a_function_of_the_arguments() -> None:
         ({"can": "everything"}, "can: "),
         ({"can": []}, "can: "),
         ({"extra": [{"ask": ["Why?", "How come?"], "answer": "So.", "expct": "So"}]}, "extra.0.expect"),
+        (
+            {"extra": [{"ask": ["Why?", "How?"], "answer": "So.", "expect": "So", "anser": ""}]},
+            "identity card .*: unknown key `extra.0.anser`; did you mean `answer`",
+        ),
         ({"extra": [{"ask": ["Why?"], "answer": "So.", "expect": "So"}]}, "extra.0.ask: "),
         ({"extra": [{"ask": ["Who are you?", "Why?"], "answer": "So.", "expect": "So"}]}, "asked twice"),
     ],
@@ -93,7 +97,7 @@ def test_a_file_that_is_no_card_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "card").write_text(text, errors="surrogateescape")
         with pytest.raises(UserError, match=message):
             identity.tasks(card=str(tmp_path / "card"), num=1, seed=0)
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="none: no such file"):
         identity.tasks(card=str(tmp_path / "none"), num=1, seed=0)
     with pytest.raises(UserError, match="999 tasks are asked for"):
         identity.tasks(card=SHIPPED, num=999, seed=0)

@@ -202,13 +202,14 @@ def penalty(folder: Path) -> dict[float, list[UpdateStats]]:
 
 
 def saved(folder: Path) -> dict[str, Any]:
-    """A trained model, untied and tied, written to a folder."""
+    """A trained model, untied and tied, and tied in shards, written to a folder."""
     found = {}
-    for tied in (False, True):
-        architecture = {**LLAMA, "tie_word_embeddings": tied}
-        learner = LearnerEngine(LearnerConfig(lr=1e-2), total_steps=4, seed=0, architecture=architecture)
+    for name, zero_stage in (("plain", 0), ("tied", 0), ("tied-shards", 3)):
+        architecture = {**LLAMA, "tie_word_embeddings": name != "plain"}
+        config = LearnerConfig(lr=1e-2, zero_stage=zero_stage)
+        learner = LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
         step(learner)
-        path = folder / f"saved-{tied}"
+        path = folder / f"saved-{name}"
         learner.save_model(path)
         found[str(path)] = learner.logprobs(micro_batches(40))
     return found
@@ -246,9 +247,9 @@ def checkpointing(folder: Path) -> dict[bool, int]:
     return found
 
 
-def _resumable(zero_stage: int = 0) -> LearnerEngine:
+def _resumable(**changes: Any) -> LearnerEngine:
     """With dropout, so that the random state matters as well."""
-    config = LearnerConfig(lr=1e-2, warmup_steps=1, lr_schedule="cosine", zero_stage=zero_stage)
+    config = LearnerConfig(lr=1e-2, warmup_steps=1, lr_schedule="cosine", **changes)
     architecture = {**GPT2, "resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.3}
     return LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
 
@@ -275,9 +276,9 @@ def resumed(folder: Path) -> dict[str, Any]:
     return {"start": start, "stats": stats, "weights": weights(learner)}
 
 
-def other_layout(folder: Path) -> str:
-    learner = _resumable(zero_stage=1)
-    return _error(lambda: learner.load_checkpoint(folder / "checkpoint"))
+def other_layout(folder: Path) -> list[str]:
+    learners = [_resumable(zero_stage=1), _resumable(dtype="bfloat16")]
+    return [_error(lambda one=one: one.load_checkpoint(folder / "checkpoint")) for one in learners]
 
 
 def full_disk(folder: Path) -> str:

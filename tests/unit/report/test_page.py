@@ -191,3 +191,23 @@ def test_texts_of_numbers_and_durations() -> None:
     assert [number_text(x) for x in (0.5123, 0.0, 4210.0, 1.23e-7, math.nan)] == ["0.512", "0", "4,210", "1.2e-07", "–"]
     assert [duration_text(x) for x in (12.34, 245, 7620, math.nan)] == ["12.3 s", "4 min 05 s", "2 h 07 min", "–"]
     assert all(math.isnan(number(x)) for x in (None, "1", True, math.inf))
+
+
+def test_a_stage_is_read_once_for_its_page(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples twice: once at places spread over the file, once for the splits with tables of their own."""
+    dropped = {"step": 0, "split": "dropped/c4", "text": "a page", "reason": "c4: too short"}
+    continued = {"step": 0, "split": "continuation", "prompt": "Once", "response": " upon a time"}
+    write_lines(run_dir / "samples.jsonl", [dropped, continued])
+    figures = {"step": 0, "corpus/c4/dropped": 1, "corpus/documents": 2, "tokenizer/bytes_per_token": 3.5}
+    write_lines(run_dir / "metrics.jsonl", [figures])
+    opened, open_file = [], Path.open
+
+    def counted(path: Path, *args: object, **kwargs: object) -> object:
+        opened.append(path.name)
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", counted)
+    page = write_report(run_dir).read_text()
+    assert all(text in page for text in ("a page", "upon a time", "3.500"))
+    assert opened.count("metrics.jsonl") == opened.count("config.yaml") == opened.count("events.jsonl") == 1
+    assert opened.count("samples.jsonl") <= 3

@@ -19,6 +19,39 @@ def test_part_of_the_tests_counts_only_with_partial() -> None:
     assert check("def f(n): return n if n != 1 else 9", calls, entry_point="f", partial=True).value == 0.75
 
 
+HANGS_AT_2 = (
+    "def f(n):\n    while n == 2: pass\n    return n if n else {}\nif __name__ == '__main__': print(f(int(input())))"
+)
+
+
+@pytest.mark.parametrize("kind", ["stdio", "call", "assert"])
+def test_what_passed_before_the_time_ran_out_counts_with_partial(kind: str) -> None:
+    tests = {
+        "stdio": ECHO,
+        "call": [{"type": "call", "args": [n], "expected": n} for n in range(4)],
+        "assert": [{"type": "assert", "code": f"assert f({n}) == {n}"} for n in range(4)],
+    }[kind]
+    for first, value in (("0", 0.5), ("7", 0.25)):
+        score = check(HANGS_AT_2.format(first), tests, entry_point="f", partial=True, timeout_s=1.5)
+        assert (score.value, score.status) == (value, "wrong"), score.detail
+    whole = check(HANGS_AT_2.format("0"), tests, entry_point="f", timeout_s=1.0)
+    assert (whole.value, whole.status) == (0.0, "timeout") and whole.detail.startswith("test 3 of 4: ran ")
+    none = check(HANGS_AT_2.format("0"), tests[2:], entry_point="f", partial=True, timeout_s=1.0)
+    assert (none.value, none.status) == (0.0, "timeout")
+
+
+def test_a_hanging_test_does_not_take_the_others_results() -> None:
+    tests = [{"type": "assert", "code": "assert f(1) == 1"}, {"type": "assert", "code": "f\nwhile True: pass"}]
+    score = check("def f(n): return n", tests, partial=True, timeout_s=1.0)
+    assert (score.value, score.status) == (0.5, "wrong") and "ran out of time" in score.detail
+
+
+def test_call_tests_end_at_the_first_wrong_one() -> None:
+    tests = [{"type": "call", "args": [n], "expected": n} for n in range(3)]
+    program = "def f(n):\n    while n: pass\n    return 9"
+    assert check(program, tests, entry_point="f", timeout_s=2.0).status == "wrong"
+
+
 def test_stdio_and_call_tests_mix() -> None:
     tests = [*ECHO, {"type": "call", "args": [1], "expected": 2}]
     program = "def f(x): return x + 1\nif __name__ == '__main__': print(input())"
@@ -35,8 +68,10 @@ def test_a_checker_decides_where_answers_are_not_unique() -> None:
     tests = [{"type": "stdio", "input": "", "output": "1 2", "checker": checker}]
     assert check("print(2, 1)", tests).value == 1.0
     assert check("print(2, 2)", tests).value == 0.0
-    broken = check("print(2, 2)", [{**tests[0], "checker": "def check(*_): 1 / 0"}])
-    assert broken.status == "verifier_error" and "ZeroDivisionError" in broken.detail
+    endings = {"1 / 0": "ZeroDivisionError", "raise SystemExit(0)": "SystemExit", "import os; os._exit(0)": "gone"}
+    for ending, why in endings.items():
+        broken = check("print(2, 2)", [{**tests[0], "checker": f"def check(input, output, expected): {ending}"}])
+        assert broken.status == "verifier_error" and why in broken.detail
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,17 @@ def test_humaneval_tests_get_the_prompts_helpers_but_not_its_function() -> None:
     assert "def f" not in test["code"] and test["code"].endswith("def check(candidate): pass")
 
 
+def test_columns_of_other_data_sets_may_be_null() -> None:
+    nulls = {"test_list": None, "test": None, "test_imports": None, "public_test_cases": None}
+    public = json.dumps([{"input": "1", "output": "2"}])
+    tests, _ = code_tests.tests_of(task(**{**nulls, "entry_point": "f", "public_test_cases": public}))
+    assert tests == [{"type": "stdio", "input": "1", "output": "2"}]
+    tests, _ = code_tests.tests_of(task(**{**nulls, "entry_point": "f", "test_list": ["assert f(1)"]}))
+    assert len(tests) == 1
+    with pytest.raises(ValueError, match="has no tests"):
+        code_tests.tests_of(task(**nulls))
+
+
 def test_mbpp_tests_get_their_imports() -> None:
     tests, entry_point = code_tests.tests_of(
         task(test_list=["assert f(1)", "assert f(2)"], test_imports=["import math"])

@@ -31,6 +31,8 @@ def score(response: str, **options: Any) -> Score:
         ' {"age":36.0,\n"name":"Ada"} ',
         'Here it is:\n```json\n{"name": "Ada", "age": 36}\n```\nDone.',
         '```\n{"name": "Bob"}\n```\nno:\n```json\n{"name": "Ada", "age": 36}\n```',
+        '~~~json\n{"name": "Ada", "age": 36}\n~~~',
+        '```json\n{"name": "Ada", "age": 36}',
         '<think>{"name": "Bob"}</think>{"name": "Ada", "age": 36}',
     ],
 )

@@ -222,7 +222,8 @@ def test_a_secret_reaches_only_the_reward_that_names_it(file: Path, monkeypatch:
 def test_a_shipped_reward_is_prepared_and_says_what_it_runs_in() -> None:
     code = reward("code", "rlreason.rewards.code:reward")
     reports = RewardSet([code, reward("math", "rlreason.rewards.math:reward")]).check()
-    assert reports.keys() == {"code"}
+    assert reports.keys() == {"code", "math"}
+    assert reports["math"].startswith("sympy runs in processes confined by ")
     assert reports["code"].startswith("sandbox: level ")
     with pytest.raises(UserError, match="reward 'code': .*level 'strong' is not one of"):
         RewardSet([code.model_copy(update={"args": {"level": "strong"}})]).check()

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from rlreason.stages.chat import DIM, PLAIN, Shown, Talk, chat, find_model, trimmed
+from rlreason.cli import app
+from rlreason.stages.chat import DIM, PLAIN, Shown, Talk, _context_tokens, chat, find_model, trimmed
 from rlreason.types import UserError
 
 
@@ -61,6 +64,32 @@ def test_a_recipe_without_a_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"stages": [{"name": "10-corpus", "dir": "10-corpus"}]}))
     with pytest.raises(UserError, match="no stage of this recipe has made a model"):
         find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("described", "context"),
+    [
+        ({"model_type": "llama", "max_position_embeddings": 256}, 256),
+        ({"model_type": "llama", "max_position_embeddings": 10**6}, 4096),
+        ({"model_type": "mamba"}, 4096),
+    ],
+)
+def test_the_context_is_the_models_own_up_to_a_limit(tmp_path: Path, described: dict[str, Any], context: int) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert _context_tokens(str(tmp_path)) == context
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "nothing"])
+def test_a_model_that_is_not_described_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="its config.json cannot be used: .") as caught:
+        _context_tokens(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_option_dtype_has_two_values() -> None:
+    found = CliRunner().invoke(app, ["chat", "/nowhere/model", "--dtype", "float16"])
+    assert found.exit_code == 2 and "'float16' is not" in found.output and "'bfloat16'" in found.output
 
 
 def turns(*texts: str) -> list[dict[str, str]]:

@@ -3,8 +3,14 @@
 import os
 from pathlib import Path
 
-from rlreason.config.corpus import CorpusConfig
-from rlreason.stages.corpus import _code_hash, _walk, _with_domains
+import pytest
+
+from rlreason.config.corpus import CorpusConfig, CorpusSource
+from rlreason.runlog import RunLog
+from rlreason.stages.corpus import _code_hash, _located, _walk, _with_domains
+from rlreason.stages.interrupts import Interrupts
+from rlreason.stages.job import Job
+from rlreason.types import UserError
 
 
 def test_folders_behind_links_are_searched_and_loops_end(tmp_path: Path) -> None:
@@ -30,6 +36,20 @@ def test_an_edited_function_is_another_source(tmp_path: Path) -> None:
     path.write_text("def write(folder): return [1]\n")
     assert before and _code_hash(find_function(f"{path}:write")) != before
     assert _code_hash(len) == ""
+
+
+def test_only_arguments_that_do_not_fit_are_called_wrong(tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text("def write(folder, num): return 'a' + num\n")
+    job = Job(name="a", log=RunLog(tmp_path / "run", config_yaml=""), interrupts=Interrupts())
+
+    def located(args: dict[str, int]) -> None:
+        _located("s", CorpusSource(generate=f"{tmp_path}/pages.py:write", args=args), job)
+
+    with pytest.raises(UserError, match=r"sources.s: `.*pages.py:write`: wrong `args`: .*'nun'"):
+        located({"nun": 1})
+    assert not (tmp_path / "run/inputs").exists()
+    with pytest.raises(TypeError, match="can only concatenate"):  # its author's own mistake
+        located({"num": 1})
 
 
 def test_the_list_of_domains_is_part_of_what_decides_the_rows(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
 from rlreason.data import chains, facts
+from rlreason.data.chat import encode_prompt
+from rlreason.data.tasks import load_tasks
 from rlreason.runlog import RunLog
 from rlreason.stages import knowledge
 from rlreason.stages.interrupts import Interrupts
@@ -124,7 +126,9 @@ def test_answers_that_were_made_otherwise_are_not_reused(job: Job, changed: dict
 
     def read(asked: SFTConfig) -> list[dict[str, Any]] | None:
         assert asked.knowledge is not None
-        prompts = knowledge.prompt_tasks(asked.knowledge.questions, asked.rollout, chains.tokenizer(), "knowledge")
+        questions = asked.knowledge.questions
+        tasks = load_tasks(questions, "knowledge")
+        prompts = knowledge.prompt_tasks(tasks, questions, asked.rollout, chains.tokenizer())
         mark = knowledge.made_with(asked, job)
         return knowledge._read(job.log.path / "knowledge.jsonl", prompts, asked.knowledge.samples, mark)
 
@@ -175,11 +179,32 @@ def test_prompts_of_several_messages_keep_them(job: Job, tmp_path: Path) -> None
     (tmp_path / "q.jsonl").write_text(json.dumps({"prompt": asked, "answer": "4"}) + "\n")
     questions = {"path": str(tmp_path / "q.jsonl")}
     tokenizer = chains.tokenizer()
-    prompts = knowledge.prompt_tasks(config(questions=questions).knowledge.questions, config().rollout, tokenizer, "k")
-    record = {"question": prompts[0].text, "gold": ["4"], "answers": ["5", "6"], "right": 0.0}
+    (task,) = load_tasks(config(questions=questions).knowledge.questions)
+    record = {"question": encode_prompt(tokenizer, task)[0], "gold": ["4"], "answers": ["5", "6"], "right": 0.0}
     record["made_with"] = knowledge.made_with(config(questions=questions), job)
     (job.log.path / "knowledge.jsonl").write_text(json.dumps(record) + "\n")
     (turns,) = knowledge.build(config(questions=questions, refusals=["No idea."]), job, tokenizer)
     assert turns == [*asked, {"role": "assistant", "content": "No idea."}]
     with pytest.raises(UserError, match="lists of messages"):
         knowledge.build(config(questions=questions, question_template="So: {prompt}"), job, tokenizer)
+
+
+def test_questions_that_are_drawn_at_random_get_their_own_answers(job: Job, tmp_path: Path) -> None:
+    """Each call of this generator gives other rows, and one prompt of them has no room in the context."""
+    (tmp_path / "drawn.py").write_text(
+        "calls = []\n"
+        "def rows():\n"
+        "    calls.append(1)\n"
+        "    found = [{'prompt': f'{len(calls)}+{n}=', 'answer': str(len(calls) + n)} for n in range(4)]\n"
+        "    return [{'prompt': '1+' * 200, 'answer': '200'}, *found]\n"
+    )
+    questions = {"generate": f"{tmp_path / 'drawn.py'}:rows", "chat": False, "too_long": "drop"}
+    asked = config(questions=questions)
+    mark = knowledge.made_with(asked, job)
+    records = [
+        {"question": f"1+{n}=", "gold": [str(1 + n)], "answers": ["", ""], "right": 1.0, "made_with": mark}
+        for n in range(4)
+    ]
+    (job.log.path / "knowledge.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    made = knowledge.build(asked, job, chains.tokenizer())
+    assert {turns[0]["content"]: turns[1]["content"] for turns in made} == {f"1+{n}=": str(1 + n) for n in range(4)}

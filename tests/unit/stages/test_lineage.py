@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from rlreason.config.load import load_stage
-from rlreason.config.schema import AnyStage
+from rlreason.config.schema import STAGES, AnyStage
 from rlreason.runlog import RunLog
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.lineage import (
+    WITHOUT_EFFECT,
     artifact_hash,
     changes,
     check_parents,
@@ -113,13 +114,38 @@ def test_a_fingerprint_changes_with_config_parents_and_local_files_and_with_noth
     assert changed(PRETRAIN.replace("steps: 3", "steps: 4")) == ["config.steps"]
     assert changed(PRETRAIN.replace("lr: 0.001", "lr: 0.002, threads: 4")) == ["config.learner.lr"]
     assert changed(PRETRAIN + "checkpoints: { every: 5 }\nloggers: [tensorboard]\nreward_workers: { workers: 3 }") == []
+    assert (
+        changed(PRETRAIN.replace("lr: 0.001", "lr: 0.001, micro_batch_tokens: 8, gradient_checkpointing: true")) == []
+    )
+    assert changed(PRETRAIN + "rollout: { cpus: 2, gpu_memory_utilization: 0.5, sync_bucket_bytes: 9 }") == []
     assert changed(PRETRAIN.replace("path: mine", "path: ~/mine")) == [
-        "config.data.mine.path", "files.mine.jsonl", "files.~/mine.jsonl",
+        "config.data.mine.path", f"files.{tmp_path}/mine.jsonl", "files.mine.jsonl",
     ]  # fmt: skip
     (tmp_path / "mine.jsonl").write_text("{ }")
     assert changed() == ["files.mine.jsonl"]
     (made_of["20-tok"] / "a").write_text("other")
     assert changed() == ["files.mine.jsonl", "parents.20-tok"]
+
+
+def test_names_that_users_give_are_not_taken_for_keys_without_effect(recipe: Path) -> None:
+    path = recipe / "10-corpus.yaml"
+    base = {"stage": "corpus", "sources": {"threads": {"generate": "m:f", "args": {"cpus": 1}}}}
+
+    def changed(*overrides: str) -> list[str]:
+        path.write_text(json.dumps(base))
+        return changes(fingerprint(load_stage(path), {}), fingerprint(load_stage(path, list(overrides)), {}))
+
+    assert changed("cpus=2", "loggers=[wandb]") == []
+    assert changed("sources.threads.args.cpus=2") == ["config.sources.threads.args.cpus"]
+    assert changed("sources.threads.limit=3") == ["config.sources.threads.limit"]
+
+
+def test_every_key_without_effect_is_one_of_the_configuration() -> None:
+    for key in WITHOUT_EFFECT:
+        section, _, field = key.partition(".")
+        models = [kind for kind in STAGES.values() if section in kind.model_fields]
+        assert models, key
+        assert not field or field in models[-1].model_fields[section].annotation.model_fields, key
 
 
 @pytest.mark.parametrize("path", ["pages", "pages/**/*.html"])

@@ -7,6 +7,7 @@ import pytest
 from rlreason.config.data import TaskConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data import chains
+from rlreason.data.tasks import load_tasks
 from rlreason.stages.evaluate import prompt_tasks
 from rlreason.stages.job import require_model
 from rlreason.stages.lineage import references
@@ -99,13 +100,13 @@ def test_a_prompt_that_leaves_no_room_for_the_response_is_refused_or_dropped() -
     fits = RolloutConfig(max_context_tokens=25, max_response_tokens=10)
     tight = RolloutConfig(max_context_tokens=24, max_response_tokens=10)
     tokenizer = chains.tokenizer()
-    found = prompt_tasks(data, fits, tokenizer, "chains")
+    found = prompt_tasks(load_tasks(data, "chains"), data, fits, tokenizer)
     assert len(found) == 40 and {len(prompt.tokens) for prompt in found} == {15}
     assert found[3].task.id == "chains:3"
     with pytest.raises(UserError, match="task chains:0: a prompt of 15 tokens"):
-        prompt_tasks(data, tight, tokenizer, "chains")
+        prompt_tasks(load_tasks(data, "chains"), data, tight, tokenizer)
     with pytest.raises(UserError, match="every prompt"):
-        prompt_tasks(data.model_copy(update={"too_long": "drop"}), tight, tokenizer, "chains")
+        prompt_tasks(load_tasks(data), data.model_copy(update={"too_long": "drop"}), tight, tokenizer)
 
 
 def test_dropping_long_prompts_keeps_the_ids_of_the_others(tmp_path: Path) -> None:
@@ -114,4 +115,5 @@ def test_dropping_long_prompts_keeps_the_ids_of_the_others(tmp_path: Path) -> No
     )
     data = TaskConfig(generate=f"{tmp_path / 'mine.py'}:rows", too_long="drop")
     tight = RolloutConfig(max_context_tokens=20, max_response_tokens=10)
-    assert [p.task.id for p in prompt_tasks(data, tight, chains.tokenizer(), "s")] == ["s:0", "s:2"]
+    found = prompt_tasks(load_tasks(data, "s"), data, tight, chains.tokenizer())
+    assert [prompt.task.id for prompt in found] == ["s:0", "s:2"]

@@ -8,13 +8,13 @@ import pytest
 
 from rlreason.config.schema import PretrainConfig, SFTConfig
 from rlreason.data import chains
+from rlreason.stages.evaluate import require_positions
 from rlreason.stages.supervised import (
     complete_architecture,
     load_pretrain_tokenizer,
     load_sft_tokenizer,
     next_due,
     pretrain_sources,
-    require_positions,
     sft_sources,
 )
 from rlreason.types import UserError
@@ -77,6 +77,10 @@ def test_the_context_must_fit_the_positions() -> None:
     with pytest.raises(UserError, match="max_position_embeddings of 16"):
         require_positions(None, {"model_type": "gpt2", "n_positions": 16}, 33)
     require_positions(None, {"model_type": "mamba"}, 10**6)
+    stretched = {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}
+    require_positions(None, {**LLAMA, "max_position_embeddings": 32, **stretched}, 64)
+    with pytest.raises(UserError, match="max_position_embeddings of 64"):
+        require_positions(None, {**LLAMA, "max_position_embeddings": 32, **stretched}, 65)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,21 @@ def test_conversations_of_any_form_become_one_sequence_each(tmp_path: Path, mode
         ((sequence,),) = sources[name].encode(list(sources[name].rows))
         written = [token for token, mask in zip(sequence.tokens, sequence.mask, strict=True) if mask]
         assert written == [chains.VOCABULARY.index(answer), 2]
+
+
+def test_documents_to_replay_are_trained_on_as_a_whole_beside_conversations(tmp_path: Path, model: Path) -> None:
+    said = write(tmp_path / "a.jsonl", [turns("2")])
+    read = write(tmp_path / "b.jsonl", [{"text": "1+1=2"}, {"text": "7" * 40}])
+    data = {"a": {"path": said}, "b": {"path": read, "documents": True, "weight": 2.0}}
+    config = sft(data, model, too_long="error")
+    sources = sft_sources(config, load_sft_tokenizer(config))
+    short, long = sources["b"].encode(list(sources["b"].rows))
+    assert sources["b"].weight == 2.0 and [len(piece.tokens) for piece in long] == [32, 10]
+    assert all(all(piece.mask) for piece in [*short, *long])
+    with pytest.raises(UserError, match="row 0: `text` is not text"):
+        sft_sources(sft({"b": {"path": write(tmp_path / "c.jsonl", [{"text": 1}]), "documents": True}}, model), None)
+    with pytest.raises(UserError, match="no column `text`"):
+        sft_sources(sft({"b": {"path": said, "documents": True}}, model), None)
 
 
 def test_a_conversation_that_is_too_long_is_an_error_where_asked(tmp_path: Path, model: Path) -> None:

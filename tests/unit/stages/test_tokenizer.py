@@ -109,6 +109,20 @@ def test_a_source_counts_as_often_as_it_is_repeated_and_limited(job: Job, rows: 
     assert "ze" not in load_tokenizer(str(job.log.final)).get_vocab()
 
 
+def test_a_source_is_made_once_however_often_it_is_repeated(job: Job, tmp_path: Path) -> None:
+    """Unseeded rows would be others for training than for the split."""
+    (tmp_path / "made.py").write_text(
+        "from pathlib import Path\n"
+        "def rows():\n"
+        "    with Path(__file__).with_suffix('.calls').open('a') as file:\n"
+        "        file.write('x')\n"
+        f"    return [{{'text': text}} for text in {DOCUMENTS[:100]!r}]\n"
+    )
+    source = {"generate": f"{tmp_path}/made.py:rows", "repeat": 3}
+    run(TokenizerConfig.model_validate({"stage": "tokenizer", "data": {"made": source}, "vocab_size": 300}), job)
+    assert (tmp_path / "made.calls").read_text() == "x"
+
+
 def test_so_few_documents_that_none_is_held_out_are_measured_and_said_to_be_trained_on(
     job: Job, rows: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 import ray.exceptions
 
-from rlreason.data.corpus.pipeline import SAMPLED, Routes, _readable_errors, _routed
+from rlreason.data.corpus.pipeline import SAMPLED, Routes, _duplicates, _readable_errors, _routed
 from rlreason.data.corpus.units import InputFile, Unit
 from rlreason.types import RunError
 
@@ -35,6 +35,18 @@ def test_with_tags_duplicates_stay_and_say_of_what() -> None:
     found = _routed(TABLE, routes, tag_only=True)
     assert found["verdict_dedup"].to_pylist() == ["exact_duplicate of b", None, "near_duplicate of e", None, None]
     assert found["part"].to_pylist() == [0, 1, 1, 1, 0]
+
+
+def test_a_document_is_an_exact_duplicate_only_of_one_with_the_same_text() -> None:
+    """b and c have one text and d and a another; a is like b in one band."""
+    pairs = [("a", "a", True), ("d", "a", True), ("b", "b", True), ("c", "b", True), ("a", "a", False)]
+    pairs += [("b", "a", False), ("c", "c", False), ("e", "c", False)]
+    for order in (pairs, pairs[::-1]):
+        found = _duplicates({"id": id, "of": of, "is_exact": is_exact} for id, of, is_exact in order)
+        assert {id: row["rule"] for id, row in found.items()} == {
+            **{"b": "near_duplicate", "c": "near_duplicate", "d": "exact_duplicate", "e": "near_duplicate"},
+        }
+        assert {row["of"] for row in found.values()} == {"a"}
 
 
 def test_a_worker_that_dies_is_told_with_the_files_it_had(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_sentences_end_at_punctuation_and_not_at_abbreviations(line: str, count:
 
 
 def test_plain_words_are_the_same_whatever_case_punctuation_and_width() -> None:
-    assert plain_words("The “CAT”—sat;\non_the ﬁrst ＭＡＴ.") == ["the", "cat", "sat", "on", "the", "first", "mat"]
+    assert plain_words("The “CAT”—sat;\non_the ﬁrst ＭＡＴ.") == ("the", "cat", "sat", "on", "the", "first", "mat")
 
 
 def test_a_long_stretch_without_spaces_takes_linear_time() -> None:

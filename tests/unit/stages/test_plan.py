@@ -1,0 +1,43 @@
+"""What `rlreason plan` says, against numbers worked out by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlreason.config.schema import EvaluateConfig, LearnerConfig
+from rlreason.stages.plan import GIB, describe, engine_bytes, learner_bytes
+
+
+@pytest.mark.parametrize(
+    ("config", "keep_reference", "expected"),
+    [
+        # weights 4, gradients 4, two moments 8, the weights before the first step 4
+        ({}, False, 4 + 4 + 8 + 4),
+        # and the reference 4
+        ({}, True, 4 + 4 + 8 + 4 + 4),
+        # over 4 workers: states from stage 1, gradients from 2, weights at 3; the copies are whole
+        ({"zero_stage": 1, "workers": 4}, False, 4 + 4 + 8 / 4 + 4),
+        ({"zero_stage": 2, "workers": 4}, False, 4 + 4 / 4 + 8 / 4 + 4),
+        ({"zero_stage": 3, "workers": 4}, True, (4 + 4 + 8) / 4 + 4),
+        # bfloat16: a float32 master copy beside the moments, nothing kept of the first step
+        ({"dtype": "bfloat16"}, True, 2 + 2 + 12 + 2),
+    ],
+)
+def test_bytes_of_a_learner_worker(config: dict[str, Any], keep_reference: bool, expected: float) -> None:
+    assert learner_bytes(1000, LearnerConfig(lr=1e-3, **config), keep_reference=keep_reference) == 1000 * expected
+
+
+def test_bytes_of_an_engine() -> None:
+    body: dict[str, Any] = {"stage": "evaluate", "model": "m", "eval": {"tasks": {"path": "x"}}, "dtype": "bfloat16"}
+    body |= {"rewards": [{"name": "a", "path": "m:f"}], "rollout": {"kv_cache_gib": 2}}
+    assert engine_bytes(1000, EvaluateConfig(**body)) == 2000 + 2 * GIB
+
+
+def test_the_rules_of_a_corpus_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "10-corpus.yaml"
+    path.write_text("stage: corpus\nsources: {web: {path: x.warc}}\nc4: null\n")
+    shown = describe(path, ["decontamination.data={a: {path: x.jsonl}}"])
+    rules = "url, language, gopher_repetition, gopher_quality, fineweb, decontamination, mask_pii, dedup"
+    assert shown.endswith(f"rules: {rules}")
+    assert describe(path, ["dedup=null", "mask_pii=false"]).endswith("gopher_quality, fineweb")
