@@ -195,7 +195,9 @@ def test_async_rewards_wait_side_by_side(file: Path) -> None:
 
 
 def test_memory_is_bounded_where_asked(file: Path) -> None:
-    rewards = RewardSet([reward("bounded", f"{file}:memory", memory_gib=0.5), reward("free", f"{file}:memory")])
+    rewards = RewardSet(
+        [reward("bounded", f"{file}:memory", memory_gib=0.5), reward("free", f"{file}:memory", timeout_s=30.0)]
+    )
     scores = rewards.score(str(3 << 28), TASK)
     assert scores["bounded"].status == "verifier_error" and "MemoryError" in scores["bounded"].detail
     assert scores["free"].value == 1.0
