@@ -200,9 +200,9 @@ def _file_hash(path: Path, size: int, modified_ns: int) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file appears with all of the text or stays as it was."""
+    """The file appears with all of the text or stays as it was. A lone surrogate becomes its escape, as in JSON."""
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text + "\n", encoding="utf-8")
+    aside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     aside.replace(path)
 
 

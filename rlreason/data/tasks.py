@@ -32,13 +32,8 @@ def load_rows(config: DataConfig) -> list[dict[str, Any]]:
     return rows if isinstance(rows, list) else list(rows.to_list())
 
 
-def open_texts(config: DataConfig, column: str) -> Iterator[str]:
-    """One column of `open_rows`, read as it is asked for. Raises UserError as `texts_of` does."""
-    return texts_of(open_rows(config), column, config)
-
-
 def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
-    """One column. Raises UserError where there is no such column or it holds no text."""
+    """One column of `open_rows`, read as it is asked for. UserError where there is none of that name, or no text."""
     require_column(rows, column, config)
     if isinstance(rows, list):
         values = (row[column] for row in rows)

@@ -24,7 +24,7 @@ from rlreason.rewards.combine import value_of
 from rlreason.rewards.extract import final_answer
 from rlreason.runlog import read_rows
 from rlreason.stages.console import say
-from rlreason.stages.job import Job, require_context, require_model, write_manifest
+from rlreason.stages.job import Job, require_model, write_manifest
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
 from rlreason.types import Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
@@ -257,10 +257,14 @@ def prompt_tasks(tasks: list[Task], data: TaskConfig, rollout: RolloutConfig, to
     kept = []
     for task in tasks:
         text, tokens = encode_prompt(tokenizer, task, data.system, chat=data.chat)
-        room = rollout.max_context_tokens - rollout.max_response_tokens
-        if len(tokens) > room and data.too_long == "drop":
-            continue
-        require_context(len(tokens), rollout.max_response_tokens, rollout.max_context_tokens, f"task {task.id}")
+        if len(tokens) > rollout.max_context_tokens - rollout.max_response_tokens:
+            if data.too_long == "drop":
+                continue
+            raise UserError(
+                f"task {task.id}: a prompt of {len(tokens)} tokens and a response of {rollout.max_response_tokens} do "
+                f"not fit the context of {rollout.max_context_tokens}; raise rollout.max_context_tokens, lower "
+                "rollout.max_response_tokens, or set `too_long: drop`"
+            )
         kept.append(PromptTask(task=task, text=text, tokens=tokens))
     if not kept:
         raise UserError(f"data `{origin(data)}`: every prompt is longer than the context")

@@ -130,14 +130,5 @@ def require_model(model: str) -> None:
         raise UserError(f"model `{model}`: has no .safetensors file; other weight formats are not loaded")
 
 
-def require_context(num_prompt_tokens: int, max_response: int, max_context: int, what: str) -> None:
-    if num_prompt_tokens + max_response > max_context:
-        raise UserError(
-            f"{what}: a prompt of {num_prompt_tokens} tokens and a response of {max_response} do not fit the context "
-            f"of {max_context}; raise rollout.max_context_tokens, lower rollout.max_response_tokens, "
-            "or set `too_long: drop`"
-        )
-
-
 Stage = Callable[[Any, Job], dict[str, float]]
 """A stage's `run(config, job)`: returns its evaluation figures."""

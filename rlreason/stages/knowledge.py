@@ -20,6 +20,7 @@ from typing import Any, Literal
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
 from rlreason.data.tasks import fill, load_rows, tasks_of
+from rlreason.runlog import write_whole
 from rlreason.stages.console import say
 from rlreason.stages.evaluate import (
     answers_hash,
@@ -62,7 +63,8 @@ def build(config: SFTConfig, job: Job, tokenizer: Any) -> list[list[Message]]:
         records = [_record(group) | {"made_with": mark} for group in _ask(config, job, prompts)]
     for record in records:
         record["class"] = classify(record["right"], knowledge)
-    _write(job.log.path / FILE, records)
+    lines = (json.dumps(record, ensure_ascii=False) for record in records)
+    write_whole(job.log.path / FILE, "\n".join(lines))
     rows = conversations(records, asked, knowledge.refusals, config.seed)
     counts = Counter(record["class"] for record in records)
     job.log.event("knowledge", num_questions=len(records), num_conversations=len(rows), **counts)
@@ -169,12 +171,3 @@ def _read(path: Path, prompts: list[PromptTask], samples: int, mark: str) -> lis
     wanted = [(mark, prompt.text, _golds(prompt.task.answer), samples) for prompt in prompts]
     found = [(r.get("made_with"), r.get("question"), r.get("gold"), len(r.get("answers", ()))) for r in records]
     return records if found == wanted else None
-
-
-def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    """Whole or not at all: a file that is there is complete."""
-    aside = path.with_name(path.name + ".tmp")
-    # A lone surrogate in a model's text becomes its JSON escape.
-    with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    aside.replace(path)

@@ -1,18 +1,22 @@
 """Rows of real files through `datasets`, and tasks from them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlreason.config.data import DataConfig, TaskConfig
-from rlreason.data.tasks import load_rows, load_tasks, open_rows, open_texts
+from rlreason.data.tasks import load_rows, load_tasks, open_rows, texts_of
 from rlreason.types import UserError
 
 ROWS = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "5*5=", "answer": "5"}, {"prompt": "9-1=", "answer": "8"}]
 Write = Callable[[Path, list[dict[str, Any]]], None]
+
+
+def column_of(config: DataConfig, column: str) -> Iterator[str]:
+    return texts_of(open_rows(config), column, config)
 
 
 @pytest.fixture(autouse=True)
@@ -263,7 +267,7 @@ def test_what_a_function_returns_is_checked(made: Callable[[str], TaskConfig], b
 
 def test_half_a_character_is_refused_where_texts_are_read(made: Callable[[str], TaskConfig]) -> None:
     with pytest.raises(UserError, match="row 0: holds half a character"):
-        next(open_texts(made("yield {'text': 'a\\ud800'}"), "text"))
+        next(column_of(made("yield {'text': 'a\\ud800'}"), "text"))
 
 
 @pytest.mark.parametrize("body", ["return [len(3)]", "yield len(3)"])
@@ -293,13 +297,13 @@ def test_rows_and_texts_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     config = DataConfig(path=str(tmp_path / "a.parquet"), limit=2100)
     opened = open_rows(config)
     assert not isinstance(opened, list) and len(opened) == 2100 and opened[2099] == {"prompt": "2099"}
-    assert list(open_texts(config, "prompt")) == [str(i) for i in range(2100)]
+    assert list(column_of(config, "prompt")) == [str(i) for i in range(2100)]
     made = DataConfig(generate="rlreason.data.chains:texts", args={"num": 3, "seed": 1})
-    assert [{"text": text} for text in open_texts(made, "text")] == load_rows(made)
+    assert [{"text": text} for text in column_of(made, "text")] == load_rows(made)
 
 
 def test_a_column_without_text_is_refused_with_its_row(jsonl: Callable[..., DataConfig]) -> None:
     with pytest.raises(UserError, match="no column `text`; its columns are prompt, answer"):
-        next(open_texts(jsonl(ROWS), "text"))
+        next(column_of(jsonl(ROWS), "text"))
     with pytest.raises(UserError, match="row 1: `prompt` is not text"):
-        list(open_texts(jsonl([ROWS[0], {"prompt": None, "answer": "7"}]), "prompt"))
+        list(column_of(jsonl([ROWS[0], {"prompt": None, "answer": "7"}]), "prompt"))
