@@ -118,6 +118,50 @@ def chat(
 
 
 @app.command()
+def label(
+    tasks: Annotated[Path, typer.Argument(metavar="TASKS.jsonl", help="Rows with prompts, or the database to export.")],
+    model: Annotated[list[str] | None, typer.Option(help="Who writes the answers; may be given again.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers of each model to each prompt.")] = 4,
+    database: Annotated[Path, typer.Option("--db", help="Where labels are kept.")] = Path("labels.sqlite"),
+    export: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write the database's labels there.")] = None,
+    form: Annotated[Literal["rankings", "pairs"], typer.Option(help="Of the exported rows.")] = "rankings",
+    prompt_column: Annotated[str, typer.Option(help="Column with the prompt.")] = "prompt",
+    base: Annotated[bool, typer.Option("--base", help="Prompts are plain text to continue.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    context_tokens: Annotated[int, typer.Option(min=2, help="Prompt and answer together.")] = 2048,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the answers and their order on the page.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8400,
+    token: Annotated[str | None, typer.Option(envvar="RLREASON_TOKEN", help="Default: a random one.")] = None,
+) -> None:
+    """A web page where people rank answers, and with --export the labels as preference rows."""
+    from rlreason.config.schema import RolloutConfig
+    from rlreason.types import UserError
+    from rlreason.web.label import command
+
+    if export is not None:
+        command.export(tasks, export, form)
+        return
+    if max_tokens >= context_tokens:
+        raise UserError(f"--max-tokens {max_tokens}: must be smaller than --context-tokens {context_tokens}")
+    rollout = RolloutConfig(max_response_tokens=max_tokens, max_context_tokens=context_tokens, temperature=temperature)
+    command.label(
+        tasks,
+        model or [],
+        database,
+        samples=samples,
+        prompt_column=prompt_column,
+        chat=not base,
+        rollout=rollout,
+        seed=seed,
+        host=host,
+        port=port,
+        token=token,
+    )
+
+
+@app.command()
 def submit(
     path: ConfigPath,
     overrides: Overrides = None,

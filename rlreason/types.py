@@ -5,7 +5,7 @@ prompt/response split in training data; the mask says which tokens the policy wr
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -139,6 +139,8 @@ class Group:
     samples: tuple[Sample, ...]
     scores: tuple[Mapping[str, Score], ...]
     """One mapping a sample: reward name to verdict."""
+    greedy: Mapping[str, Score] | None = None
+    """Verdicts on the greedy answer, where the algorithm asks for one."""
 
     def __post_init__(self) -> None:
         assert len(self.samples) == len(self.scores), "samples and scores differ in number"
@@ -146,9 +148,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSequence:
-    """One sequence as the learner sees it, for any stage.
+    """One sequence as a learner sees it, for any stage. A column that the loss does not need is empty.
 
-    Pretraining and SFT: logprobs are zeros and advantage is 1.0.
+    Example: TrainSequence(tokens=(5, 6, 7), mask=(0, 1, 1)) for SFT.
     """
 
     tokens: tuple[int, ...]
@@ -156,12 +158,34 @@ class TrainSequence:
     mask: tuple[int, ...]
     """[T] 1 where the token is trained on. mask[0] has no effect: nothing predicts the first token."""
     logprobs: tuple[float, ...] = ()
-    """[T] behaviour logprobs in nats, or empty where the loss needs none."""
-    advantage: float = 1.0
+    """[T] of the behaviour policy, in nats, as the rollout engine reported them."""
+    old_logprobs: tuple[float, ...] = ()
+    """[T] the ratio's denominator; empty where the sequence was sampled by exactly the weights that are updated: the
+    ratio is then 1 by definition, not up to kernel noise."""
+    reference_logprobs: tuple[float, ...] = ()
+    """[T] of the reference policy."""
+    advantages: tuple[float, ...] = ()
+    """[T]"""
+    weights: tuple[float, ...] = ()
+    """[T] off-policy corrections; empty: 1 throughout."""
+    values: tuple[float, ...] = ()
+    """[T] the critic's before the batch's updates: of the text before each token."""
+    returns: tuple[float, ...] = ()
+    """[T] what the critic is to learn."""
+    group: int = -1
+    """Number of the preference row, whose answers stay in one micro-batch; -1: of none."""
+    place: int = 0
+    """In the row's ranking, from 1, the best; ties share one."""
+    margin: float = 0.0
+    """By how much the score of a better answer is to exceed that of a worse one."""
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.mask), "tokens and mask differ in length"
-        assert len(self.logprobs) in (0, len(self.tokens)), "tokens and logprobs differ in length"
+        columns = (
+            self.logprobs, self.old_logprobs, self.reference_logprobs, self.advantages, self.weights, self.values,
+            self.returns,
+        )  # fmt: skip
+        assert all(len(column) in (0, len(self.tokens)) for column in columns), "a column differs from tokens in length"
 
     @property
     def num_trained_tokens(self) -> int:
@@ -169,38 +193,88 @@ class TrainSequence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LossSpec:
-    """Which loss, and its constants.
+class BatchSize:
+    """Of a whole batch, all micro-batches and ranks, by the final mask: what losses divide by."""
 
-    Example: LossSpec(name="policy_gradient", temperature=1.0, clip_low=0.2, clip_high=0.28, on_policy=True)
+    num_tokens: int
+    num_sequences: int
+    """Those with a trained token."""
+    num_groups: int = 0
+    """Preference rows."""
+
+    @classmethod
+    def of(cls, sequences: Iterable[TrainSequence]) -> "BatchSize":
+        trained = [(sequence, count) for sequence in sequences if (count := sequence.num_trained_tokens)]
+        groups = {sequence.group for sequence, _ in trained} - {-1}
+        return cls(num_tokens=sum(count for _, count in trained), num_sequences=len(trained), num_groups=len(groups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropyLoss:
+    """Next-token prediction: minus the mean logprob, in nats a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLoss:
+    """A policy-gradient loss and its constants.
+
+    Example: PolicyLoss(name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28})
     """
 
-    name: Literal["cross_entropy", "policy_gradient"]
+    name: str
+    """A function of algorithms/losses.py, or `FILE.py:FUNCTION`."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function."""
+    aggregation: Literal["token_mean", "sequence_mean", "sequence_sum"] = "token_mean"
+    divisor: float = 1.0
+    """Of `sequence_sum`: tokens."""
     temperature: float = 1.0
     """Of sampling."""
-    clip_low: float = 0.2
-    clip_high: float = 0.28
+    entropy_coef: float = 0.0
+    kl: Literal["k2", "k3"] | None = None
+    """Penalty in the loss, on sequences with `reference_logprobs`."""
     kl_coef: float = 0.0
-    """Weight of the k2 penalty that holds the policy near the reference; 0: no reference is needed."""
-    on_policy: bool = False
-    """The batch was sampled by exactly these weights: the ratio is 1 by definition, not up to kernel noise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueLoss:
+    """Squared error of the critic's values, token mean."""
+
+    clip: float | None
+    """Farthest that a value moves from `TrainSequence.values`; None: any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceLoss:
+    """On ranked answers: of a reward model, or with `beta` DPO's, on sequences with `reference_logprobs`."""
+
+    name: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
+    label_smoothing: float = 0.0
+    centring: float = 0.0
+    """Coefficient of a pull of the scores towards 0."""
+    beta: float | None = None
+    """An answer's score is so many times its log ratio to the reference; None: what the model's head says."""
+
+
+Loss = CrossEntropyLoss | PolicyLoss | ValueLoss | PreferenceLoss
+
+
+Head = Literal["language", "value", "score"]
+"""What a learner's model ends in: next-token logits, or one number a position, for a critic or a reward model."""
+
+Scored = Literal["policy", "reference", "value"]
+"""Logprobs by the weights that are trained or by the reference policy, in nats; or what the head says: values of a
+critic, scores of a reward model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateStats:
-    """Sums over one rank's trained tokens; the caller adds ranks and divides by `num_tokens`."""
+    """One rank's part of an update; the caller adds ranks."""
 
     loss: float
-    """Already divided by the global count: add, do not divide."""
-    entropy: float | None
-    """None for cross_entropy, which does not pay for it."""
-    logprob_gap: float
-    """Sum of |learner - behaviour| logprobs in nats."""
-    mismatch_kl: float
-    """Sum of the k3 estimates of KL(behaviour || learner)."""
-    num_clipped: float
-    kl: float | None
-    """Sum of the k3 estimates of KL(policy || reference); None without a reference."""
+    """Already divided by the whole batch's count: add, do not divide."""
+    sums: Mapping[str, float]
+    """Sums over trained tokens by the metric's key: add, then divide by `num_tokens`."""
     num_tokens: int
     grad_norm: float
     """Global, before clipping, the same on all ranks."""

@@ -68,6 +68,17 @@ class SourceConfig(DataConfig):
     model was pretrained on keeps it from forgetting that."""
 
 
+class PreferenceSource(DataConfig):
+    """Rows in which people prefer one answer to another: `prompt, chosen, rejected` or `prompt, responses, ranking`."""
+
+    chat: bool = True
+    """false: prompt and answer are plain text, whether or not the tokenizer has a chat template."""
+    margin: bool = False
+    """Rows have a `margin`: by how much a better answer's score is to exceed a worse one's (Llama 2, 2307.09288)."""
+    bad_rows: Literal["error", "drop"] = "error"
+    """What happens to a row that is no ranking, such as one of two equal answers; dropped ones are counted."""
+
+
 def _one(name: str) -> BeforeValidator:
     """`data: {path: ...}` is a mixture of one, called `name`."""
 
@@ -80,6 +91,19 @@ def _one(name: str) -> BeforeValidator:
 
 Mixture = Annotated[dict[str, SourceConfig], _one("data"), Field(min_length=1)]
 TaskSets = Annotated[dict[str, TaskConfig], _one("tasks"), Field(min_length=1)]
+
+PreferenceSets = Annotated[dict[str, PreferenceSource], _one("data"), Field(min_length=1)]
+
+
+class PreferenceHeldOutConfig(Strict):
+    """Preference rows that are never trained on and measured instead."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of the prompts, chosen by a hash of their text: all rows of a prompt are on one side."""
+    rows: Count = 1000
+    """At most so many are measured."""
+    every: Count = 100
+    """Steps between measurements; there is one before the first step and one after the last as well."""
 
 
 class HeldOutConfig(Strict):

@@ -1,8 +1,9 @@
 """The reward sections of a configuration: functions, what their failures cost, how values become one, workers."""
 
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rlreason.config.base import Count, Fraction, Strict, WorkerConfig
 from rlreason.types import ScoreStatus
@@ -29,18 +30,32 @@ class OnStatusConfig(Strict):
     """The sandbox failed, not the program in it."""
 
 
+class NormaliseConfig(Strict):
+    """Values less their running mean, over their running standard deviation, before they are combined."""
+
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    """Farthest from 0."""
+
+
 class RewardConfig(Strict):
-    """One reward function."""
+    """One reward function, or a reward model."""
 
     name: str
     """Its name in metrics and samples."""
-    path: str
+    path: str = ""
     """`reward_fns/mine.py:reward` or `package.module:function`."""
+    model: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    """In place of `path`, a reward model: a folder, hub name, or `stage:NAME` for an earlier stage of the recipe. Its
+    tokenizer may be another than the policy's. Where its files are replaced, the next step scores with the new ones."""
+    chat: bool = True
+    """false: a reward model reads prompt and answer as plain text, whether or not it has a chat template."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function, beside what it is given of the sample."""
     sources: Names = Field(default_factory=list)
     """Only tasks of these sources get this reward; empty: all. A task's source is its `source` column, else its
     set's name (`tasks` where the set has none)."""
+    normalise: NormaliseConfig | None = None
+    """In RL; null: values as they are."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor in the weighted sum."""
     timeout_s: Annotated[float, Field(gt=0)] = 5.0
@@ -72,6 +87,12 @@ class RewardConfig(Strict):
 
     @model_validator(mode="after")
     def _no_effect_is_an_error(self) -> "RewardConfig":
+        if bool(self.path) == (self.model is not None):
+            raise ValueError("give exactly one of `path` (a function) and `model` (a reward model)")
+        if self.path and not self.chat:
+            raise ValueError("chat: has no effect on a function; take it out")
+        if self.model is not None and self.args:
+            raise ValueError("args: a reward model takes none; take them out")
         for key, value in (("memory_gib", self.memory_gib), ("env", self.env)):
             if self.is_shipped and value:
                 raise ValueError(f"{key} has no effect on {self.path}, which runs in the worker itself; take it out")
@@ -92,6 +113,15 @@ class CombineConfig(Strict):
         if (self.mode == "gate") != bool(self.gate):
             raise ValueError("`gate` names the deciding reward of `mode: gate`: give both or neither")
         return self
+
+
+class ScorerConfig(WorkerConfig):
+    """The scorer workers, which hold the reward models."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the reward models' weights and arithmetic."""
+    batch_tokens: Count = 8192
+    """Padded tokens of one forward pass."""
 
 
 class RewardWorkerConfig(WorkerConfig):

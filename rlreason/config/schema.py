@@ -6,110 +6,23 @@ A file describes one stage; its `stage:` key selects the model below. Keys that 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from rlreason.config.base import BaseStageConfig, Count, Strict, WorkerConfig
+from rlreason.config.algorithm import OF_GROUPS, AlgorithmConfig
+from rlreason.config.base import BaseStageConfig, Count, Strict
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
-from rlreason.config.data import HeldOutConfig, KnowledgeConfig, Mixture, TaskSets
-from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig
-
-
-class RolloutConfig(WorkerConfig):
-    """The rollout workers: vLLM."""
-
-    tensor_parallel: Count = 1
-    """GPUs (or on CPU processes) that one engine spans."""
-    max_context_tokens: Count = 2048
-    """Prompt and response together."""
-    max_response_tokens: Count = 512
-    """A response is cut here, with finish reason `length`."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of training samples. Behaviour logprobs are those of this distribution."""
-    stop: list[str] = Field(default_factory=list)
-    """Texts that end a response, beside the end-of-sequence token."""
-    max_concurrent: Count = 256
-    """Sequences that one engine decodes at a time."""
-    kv_cache_gib: Count = 1
-    """Key-value cache of one engine on CPU; vLLM takes whole numbers."""
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of a GPU's memory that one engine may take."""
-    weight_sync: Literal["ray_object_store", "nccl", "ipc"] = "ray_object_store"
-    """How new weights travel. `nccl`: between GPUs; `ipc`: on one shared GPU; both are vLLM's own."""
-    sync_bucket_bytes: Count = 256 << 20
-    """Weights travel in buckets of about this size (object store only)."""
-
-    @model_validator(mode="after")
-    def _spans_what_it_reserves(self) -> "RolloutConfig":
-        if self.gpus and self.tensor_parallel > max(1, self.gpus):
-            raise ValueError(
-                f"tensor_parallel: an engine on {self.tensor_parallel} GPUs needs `gpus: {self.tensor_parallel}`, "
-                f"not {self.gpus:g}"
-            )
-        return self
-
-
-class LearnerConfig(WorkerConfig):
-    """The learner workers: DeepSpeed."""
-
-    zero_stage: Literal[0, 1, 2, 3] = 0
-    """What is sharded over workers: 1 optimizer state, 2 and gradients, 3 and parameters."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of parameters and arithmetic; the rollout engine follows it."""
-    micro_batch_tokens: Count = 4096
-    """Padded tokens of one forward pass. Sets memory and speed, never the update."""
-    pack_tokens: Count | None = None
-    """Sequences share rows of so many tokens and do not attend to one another; null: one row for each. A sequence
-    that is longer has a row of its own. Sets speed, never the update."""
-    lr: Annotated[float, Field(gt=0)]
-    """Peak learning rate."""
-    lr_schedule: Literal["constant", "linear", "cosine", "wsd"] = "constant"
-    """Shape after the warm-up. wsd: constant, then a linear decay over the last `decay_share` of all steps
-    (warmup-stable-decay, arXiv 2404.06395)."""
-    decay_share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Of all steps; for `wsd` alone."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of linear rise to `lr`."""
-    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Final learning rate as a share of `lr`."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW's decay rates."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's decoupled weight decay, on matrices only."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this global norm."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
-
-    @model_validator(mode="after")
-    def _no_effect_is_an_error(self) -> "LearnerConfig":
-        if self.lr_schedule == "constant" and self.min_lr_ratio:
-            raise ValueError("min_lr_ratio has no effect with `lr_schedule: constant`; take one of them out")
-        return self
-
-
-class AlgorithmConfig(Strict):
-    """GRPO (Shao et al. 2024, arXiv 2402.03300) with a token mean over the whole batch (DAPO, arXiv 2503.14476)."""
-
-    baseline: Literal["group_mean", "none"] = "group_mean"
-    """What is subtracted from a reward."""
-    normalize_std: bool = False
-    """Divide by the group's standard deviation (GRPO as published); off as Dr.GRPO (arXiv 2503.20783) advises."""
-    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The ratio is clipped below 1 - clip_low."""
-    clip_high: Annotated[float, Field(gt=0)] = 0.28
-    """The ratio is clipped above 1 + clip_high."""
-    kl_coef: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the penalty on the distance from the starting policy (k2 in the loss); 0 keeps no copy of it."""
-    minibatches: Count = 1
-    """Optimizer steps per rollout batch."""
-    shuffle_rewards: bool = False
-    """Control experiment: rewards are permuted over the whole batch, so that nothing can be learned from them."""
-
-    @model_validator(mode="after")
-    def _no_effect_is_an_error(self) -> "AlgorithmConfig":
-        if self.normalize_std and self.baseline == "none":
-            raise ValueError("normalize_std has no effect with `baseline: none`; take one of them out")
-        return self
+from rlreason.config.data import (
+    HeldOutConfig,
+    KnowledgeConfig,
+    Mixture,
+    PreferenceHeldOutConfig,
+    PreferenceSets,
+    TaskSets,
+)
+from rlreason.config.guard import GuardConfig
+from rlreason.config.learner import LearnerConfig
+from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig, ScorerConfig
+from rlreason.config.rollout import RolloutConfig
 
 
 class EvalConfig(Strict):
@@ -145,9 +58,15 @@ class StageConfig(BaseStageConfig):
     rewards: list[RewardConfig] = Field(default_factory=list)
     """Evaluation uses the first one that applies to the task; RL all, as `combine` says."""
     reward_workers: RewardWorkerConfig = RewardWorkerConfig()
+    scorers: ScorerConfig = ScorerConfig()
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig | None = None
     """Run at the end of the stage."""
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """Of the adapters that the rollout engines are sent; None: they are sent whole weights, or none."""
+        return None
 
     @model_validator(mode="after")
     def _names_differ(self) -> "StageConfig":
@@ -175,15 +94,26 @@ class TrainConfig(StageConfig):
         return self.learner.dtype
 
 
-class SupervisedConfig(TrainConfig):
+class DataStageConfig(TrainConfig):
+    """What the stages share that train on rows, and send no weights to an engine."""
+
+    context_tokens: Annotated[int, Field(ge=2)] = 2048
+    """Longest sequence that is trained on; one token alone predicts nothing."""
+
+    @model_validator(mode="after")
+    def _sends_nothing(self) -> "DataStageConfig":
+        if self.learner.lora and self.learner.lora.send == "adapter":
+            raise ValueError("learner.lora.send: only an RL stage sends weights; take it out (final/adapter has them)")
+        return self
+
+
+class SupervisedConfig(DataStageConfig):
     """What pretraining and SFT share: next-token prediction on a mixture of sources."""
 
     data: Mixture
     """Sources by name, each with a `weight`; one source alone may stand without a name."""
     tokens_per_step: Count
     """Tokens of one optimizer step, over all workers."""
-    context_tokens: Annotated[int, Field(ge=2)] = 2048
-    """Longest sequence that is trained on; one token alone predicts nothing."""
 
 
 class PretrainConfig(SupervisedConfig):
@@ -208,6 +138,8 @@ class PretrainConfig(SupervisedConfig):
             raise ValueError("give `architecture` and `tokenizer` for a new model, or `model` to continue one")
         if self.model is not None and (self.architecture is not None or self.tokenizer is not None):
             raise ValueError("a `model` to continue brings its own architecture and tokenizer; take those two out")
+        if self.model is None and self.learner.lora is not None:
+            raise ValueError("learner.lora: a new model has nothing to adapt; give `model`, or take lora out")
         return self
 
 
@@ -223,6 +155,63 @@ class SFTConfig(SupervisedConfig):
     """What happens to a conversation that is longer than the context; dropped ones are counted."""
     knowledge: KnowledgeConfig | None = None
     """Questions that this model is asked first, to learn which it cannot answer."""
+
+
+class PreferenceConfig(DataStageConfig):
+    """What the stages share that train on preference rows."""
+
+    model: str
+    """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
+    data: PreferenceSets
+    """Sets of preference rows by name, all shuffled together; one set alone may stand without a name."""
+    rows_per_step: Count
+    """Preference rows of one optimizer step, over all workers."""
+    too_long: Literal["error", "drop"] = "drop"
+    """What happens to a row with an answer that is, after its prompt, longer than the context; dropped ones are
+    counted."""
+    held_out: PreferenceHeldOutConfig | None = PreferenceHeldOutConfig()
+    loss: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
+    """bradley_terry: all pairs of a ranking; plackett_luce: the ranking as a sequence of choices."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of pairs that are taken to be labelled the wrong way round; of bradley_terry alone."""
+
+    @model_validator(mode="after")
+    def _no_effect_is_an_error(self) -> "PreferenceConfig":
+        if self.loss == "plackett_luce" and self.label_smoothing:
+            raise ValueError("label_smoothing has no effect with `loss: plackett_luce`; take one of them out")
+        if self.loss == "plackett_luce" and any(data.margin for data in self.data.values()):
+            raise ValueError("data: margin has no effect with `loss: plackett_luce`; take one of them out")
+        if self.learner.pack_tokens is not None:
+            raise ValueError("learner.pack_tokens: the answers of a row stand side by side here; take it out")
+        if self.rows_per_step < self.learner.workers:
+            raise ValueError(
+                f"learner.workers: {self.learner.workers} workers for {self.rows_per_step} rows a step; use fewer "
+                "workers or raise rows_per_step"
+            )
+        return self
+
+
+class RewardModelConfig(PreferenceConfig):
+    """A reward model: a causal language model with one number as its head, which learns the rankings."""
+
+    stage: Literal["reward_model"]
+    centring: Annotated[float, Field(ge=0)] = 0.01
+    """Coefficient of the square of a pair's summed scores, which keeps scores near 0 (arXiv 2312.09244)."""
+
+    @model_validator(mode="after")
+    def _writes_nothing(self) -> "RewardModelConfig":
+        if self.eval is not None or self.rewards:
+            key = "eval" if self.eval is not None else "rewards"
+            raise ValueError(f"{key}: a reward model writes no answers; take it out (`held_out` measures it)")
+        return self
+
+
+class DPOConfig(PreferenceConfig):
+    """Direct preference optimisation: the policy learns the rankings itself (arXiv 2305.18290)."""
+
+    stage: Literal["dpo"]
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How much a preference counts against the distance to the starting model; smaller goes further away."""
 
 
 class RLConfig(TrainConfig):
@@ -242,31 +231,117 @@ class RLConfig(TrainConfig):
     """Run at the start and at the end of the stage, and between."""
     combine: CombineConfig = CombineConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
+    critic: LearnerConfig | None = Field(default=None, validate_default=True)
+    """The learner of `algorithm.advantage: gae`'s critic, which starts from `model`; what is not given is as in
+    `learner`, but `lr` ten times that, and no `lora`."""
+    guard: GuardConfig | None = None
+    """Watches for a policy that pleases its reward models too well; measures KL although there is no penalty."""
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
     """Largest mean |learner - engine| logprob on the probe after a sync; null: 1e-4 in float32, 0.1 in bfloat16."""
+
+    @field_validator("critic", mode="before")
+    @classmethod
+    def _fill(cls, critic: Any, info: ValidationInfo) -> Any:
+        """What is not given, of a gae advantage's critic, from the policy's learner."""
+        learner, algorithm = info.data.get("learner"), info.data.get("algorithm")
+        if learner is None or algorithm is None or algorithm.advantage != "gae" or not isinstance(critic, dict | None):
+            return critic
+        return learner.model_dump() | {"lr": 10 * learner.lr, "lora": None} | (critic or {})
+
+    @property
+    def wants_reference(self) -> bool:
+        """The distance to the starting policy is penalised or watched."""
+        return self.algorithm.kl is not None or self.guard is not None
+
+    @property
+    def adapter_rank(self) -> int | None:
+        lora = self.learner.lora
+        return lora.rank if lora and lora.send == "adapter" else None
 
     @model_validator(mode="after")
     def _consistent(self) -> "RLConfig":
         if not self.rewards:
             raise ValueError("rewards: an RL stage needs at least one")
         self._combines()
-        if self.algorithm.baseline == "group_mean" and self.samples_per_prompt == 1:
-            raise ValueError(
-                "samples_per_prompt: 1 with algorithm.baseline group_mean makes every advantage 0; "
-                "use 2 or more samples, or `algorithm.baseline: none`"
-            )
+        self._algorithm_fits()
+        self._adapter_fits()
+        self._guard_fits()
         batch = self.prompts_per_step * self.samples_per_prompt
         if batch % self.algorithm.minibatches:
             raise ValueError(
                 f"algorithm.minibatches: the batch of {batch} samples (prompts_per_step x samples_per_prompt) "
                 f"does not divide by {self.algorithm.minibatches}"
             )
-        if batch // self.algorithm.minibatches < self.learner.workers:
-            raise ValueError(
-                f"learner.workers: {self.learner.workers} workers for {batch // self.algorithm.minibatches} "
-                "samples an update; use fewer workers or a larger batch"
-            )
+        for key, learner in (("learner", self.learner), ("critic", self.critic)):
+            if learner and batch // self.algorithm.minibatches < learner.workers:
+                raise ValueError(
+                    f"{key}.workers: {learner.workers} workers for {batch // self.algorithm.minibatches} "
+                    "samples an update; use fewer workers or a larger batch"
+                )
         return self
+
+    def _adapter_fits(self) -> None:
+        """Raises ValueError where an adapter cannot be sent as it is."""
+        if self.critic and self.critic.lora and self.critic.lora.send == "adapter":
+            raise ValueError("critic.lora.send: the critic is sent to no engine; take it out")
+        if self.adapter_rank is None:
+            return
+        if self.rollout.weight_sync != "ray_object_store":
+            raise ValueError(
+                f"rollout.weight_sync: {self.rollout.weight_sync} carries whole weights only; take it out, or use "
+                "`learner.lora.send: merged`"
+            )
+        if self.adapter_rank > 512:
+            raise ValueError(
+                f"learner.lora.rank: vLLM takes adapters of rank 512 at most, not {self.adapter_rank}; lower it, or "
+                "use `send: merged`"
+            )
+
+    def _guard_fits(self) -> None:
+        """Raises ValueError where the guard could not do what it is asked for."""
+        guard, kl = self.guard, self.algorithm.kl
+        if guard is None:
+            return
+        if guard.action == "rollback" and guard.gold is None:
+            raise ValueError("guard.action: rollback goes back to the best `gold`; name one, or take `stop`")
+        if guard.action == "raise_kl" and (kl is None or kl.target is not None):
+            why = "there is no `algorithm.kl`" if kl is None else "`algorithm.kl.target` steers it already"
+            raise ValueError(f"guard.action: raise_kl has no coefficient to raise: {why}")
+        if guard.gold is not None and guard.gold.startswith("eval/") and (self.eval is None or not self.eval.every):
+            raise ValueError(f"guard.gold: `{guard.gold}` is measured by `eval`; give `eval.tasks` and `eval.every`")
+
+    def _algorithm_fits(self) -> None:
+        """Raises ValueError where the algorithm does not go with the rest of the stage."""
+        algorithm = self.algorithm
+        if self.samples_per_prompt == 1 and algorithm.advantage in OF_GROUPS:
+            raise ValueError(
+                f"samples_per_prompt: 1 with `algorithm.advantage: {algorithm.advantage}` makes every advantage 0; "
+                "use 2 or more samples, or an advantage that compares no samples (reinforce_pp, remax, gae, none)"
+            )
+        if self.samples_per_prompt == 1 and algorithm.dynamic_sampling is not None:
+            raise ValueError("algorithm.dynamic_sampling would replace every group of `samples_per_prompt: 1`")
+        if self.critic is not None and algorithm.advantage != "gae":
+            raise ValueError(f"critic has no effect with `algorithm.advantage: {algorithm.advantage}`; take it out")
+        if algorithm.overlong and any(reward.path == "rlreason.rewards.length:overlong" for reward in self.rewards):
+            raise ValueError("algorithm.overlong and the reward `overlong` both punish length; take one of them out")
+        kl, batch = algorithm.kl, self.prompts_per_step * self.samples_per_prompt
+        if kl is not None and kl.horizon is not None and batch >= 5 * kl.horizon:
+            raise ValueError(
+                f"algorithm.kl.horizon: {kl.horizon:g} is no more than a fifth of the batch of {batch} samples, which "
+                "could bring the coefficient to 0; raise it"
+            )
+        if self.max_staleness:
+            correction = algorithm.off_policy.correction if algorithm.off_policy else None
+            if correction == "none":
+                raise ValueError(
+                    "algorithm.off_policy.correction: none with max_staleness above 0 takes stale samples for fresh "
+                    "ones; choose a correction, or take `off_policy` out"
+                )
+            if algorithm.loss == "reinforce" and correction is None:
+                raise ValueError(
+                    "`algorithm.loss: reinforce` has no ratio for the stale samples of max_staleness above 0; add "
+                    "`algorithm.off_policy`, or take another loss"
+                )
 
     def _combines(self) -> None:
         """Raises ValueError for a combination that names nothing or has no effect."""
@@ -284,8 +359,10 @@ class RLConfig(TrainConfig):
         if self.combine.mode == "gdpo":
             for key, is_set in (
                 ("normalize_std: true", algorithm.normalize_std),
-                ("baseline: none", algorithm.baseline == "none"),
+                (f"advantage: {algorithm.advantage}", algorithm.advantage != "grpo"),
                 ("shuffle_rewards: true", algorithm.shuffle_rewards),
+                ("overlong", algorithm.overlong is not None),
+                ("kl.estimator: k1", algorithm.kl is not None and algorithm.kl.estimator == "k1"),
             ):
                 if is_set:
                     raise ValueError(f"algorithm.{key} does not go with `combine.mode: gdpo`; take one of them out")
@@ -306,13 +383,15 @@ class EvaluateConfig(StageConfig):
         return self
 
 
-ModelStage = PretrainConfig | SFTConfig | RLConfig | EvaluateConfig
+ModelStage = PretrainConfig | SFTConfig | RewardModelConfig | DPOConfig | RLConfig | EvaluateConfig
 AnyStage = CorpusConfig | TokenizerConfig | ModelStage
 STAGES: dict[str, type[AnyStage]] = {
     "corpus": CorpusConfig,
     "tokenizer": TokenizerConfig,
     "pretrain": PretrainConfig,
     "sft": SFTConfig,
+    "reward_model": RewardModelConfig,
+    "dpo": DPOConfig,
     "rl": RLConfig,
     "evaluate": EvaluateConfig,
 }

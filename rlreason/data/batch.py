@@ -9,7 +9,13 @@ Plan = list[list[list[int]]]
 """[rank][micro-batch][place]: indices of sequences. All ranks have the same number of micro-batches."""
 
 
-def plan_micro_batches(lengths: list[int], num_ranks: int, token_budget: int, row_tokens: int | None = None) -> Plan:
+def plan_micro_batches(
+    lengths: list[int],
+    num_ranks: int,
+    token_budget: int,
+    row_tokens: int | None = None,
+    groups: list[int] | None = None,
+) -> Plan:
     """Splits sequences over ranks and micro-batches.
 
     Each rank gets about the same number of tokens (longest first, to the least loaded rank). A micro-batch holds
@@ -17,18 +23,22 @@ def plan_micro_batches(lengths: list[int], num_ranks: int, token_budget: int, ro
     micro-batches get empty ones at the end: collectives of sharded parameters need equal counts.
 
     `row_tokens`: sequences share rows of so many tokens (first-fit decreasing); None: a row for each.
+    `groups`: the number of each sequence's group, whose sequences stay in one micro-batch and share no row; -1: none.
 
     Example: plan_micro_batches([4, 1, 3], 1, 6) == [[[0], [2, 1]]]
     Example: plan_micro_batches([4, 1, 3], 1, 10, row_tokens=5) == [[[0, 1, 2]]]
     """
-    longest_first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    together: dict[int, list[int]] = {}
+    for index, group in enumerate(groups or [-1] * len(lengths)):
+        together.setdefault(-1 - index if group == -1 else group, []).append(index)
+    longest_first = sorted(together.values(), key=lambda of: (-max(lengths[i] for i in of), of))
     load = [0] * num_ranks
-    per_rank: list[list[int]] = [[] for _ in range(num_ranks)]
-    for index in longest_first:
+    per_rank: list[list[list[int]]] = [[] for _ in range(num_ranks)]
+    for members in longest_first:
         rank = min(range(num_ranks), key=lambda r: (load[r], r))
-        load[rank] += lengths[index]
-        per_rank[rank].append(index)
-    plan = [_micro_batches(_rows(indices, lengths, row_tokens), lengths, token_budget) for indices in per_rank]
+        load[rank] += sum(lengths[index] for index in members)
+        per_rank[rank].append(members)
+    plan = [_micro_batches(_blocks(members, lengths, row_tokens), token_budget) for members in per_rank]
     most = max(len(micro_batches) for micro_batches in plan)
     return [micro_batches + [[] for _ in range(most - len(micro_batches))] for micro_batches in plan]
 
@@ -50,14 +60,20 @@ def fill_rows(lengths: list[int], row_tokens: int | None) -> list[list[int]]:
     return rows
 
 
-def _rows(indices: list[int], lengths: list[int], row_tokens: int | None) -> list[list[int]]:
+def _blocks(members: list[list[int]], lengths: list[int], row_tokens: int | None) -> list[tuple[list[int], int, int]]:
+    """What stays together: its sequences, its width in tokens and its rows."""
+    if row_tokens is None:
+        return [(of, max(lengths[index] for index in of), len(of)) for of in members]
+    rows = _rows([index for of in members for index in of], lengths, row_tokens)
+    return [(row, sum(lengths[index] for index in row), 1) for row in rows]
+
+
+def _rows(indices: list[int], lengths: list[int], row_tokens: int) -> list[list[int]]:
     """Rows, fullest first, of `indices`, which come longest first.
 
     In this order no row's first sequence fits into the row before it: that row is at least as full, and a row is
     begun only by a sequence that fits into none. So `fill_rows` finds the same rows.
     """
-    if row_tokens is None:
-        return [[index] for index in indices]
     rows: list[list[int]] = []
     free: list[int] = []
     for index in indices:
@@ -71,15 +87,15 @@ def _rows(indices: list[int], lengths: list[int], row_tokens: int | None) -> lis
     return [rows[row] for row in sorted(range(len(rows)), key=lambda row: free[row])]
 
 
-def _micro_batches(rows: list[list[int]], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """`rows` come longest first, so the first of a micro-batch sets its width."""
+def _micro_batches(blocks: list[tuple[list[int], int, int]], token_budget: int) -> list[list[int]]:
+    """`blocks` come widest first, so the first of a micro-batch sets its width."""
     micro_batches: list[list[int]] = []
     width = num_rows = 0
-    for row in rows:
-        if micro_batches and width * (num_rows + 1) <= token_budget:
-            micro_batches[-1].extend(row)
-            num_rows += 1
+    for indices, block_width, block_rows in blocks:
+        if micro_batches and width * (num_rows + block_rows) <= token_budget:
+            micro_batches[-1].extend(indices)
+            num_rows += block_rows
         else:
-            micro_batches.append(list(row))
-            width, num_rows = sum(lengths[index] for index in row), 1
+            micro_batches.append(list(indices))
+            width, num_rows = block_width, block_rows
     return micro_batches

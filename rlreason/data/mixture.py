@@ -47,7 +47,7 @@ class Mixture:
             f"source `{name}`": f"{len(source.rows)} rows of weight {source.weight}" for name, source in sources.items()
         }
         if state is not None:
-            _require_same(state["made_of"], self._made_of)
+            require_same(state["made_of"], self._made_of)
         begin = {"chunk": 0, "used": 0, "tokens": 0, "dropped": 0}
         self._streams = {
             name: _Stream(name, source, context_tokens, f"{seed}/{name}", state["streams"][name] if state else begin)
@@ -79,7 +79,7 @@ class Mixture:
         }
 
 
-def _require_same(before: dict[str, str], now: dict[str, str]) -> None:
+def require_same(before: dict[str, str], now: dict[str, str]) -> None:
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         was, found = (made_of.get(changed[0], "not there") for made_of in (before, now))

@@ -1,6 +1,6 @@
 """The learner engine: a Hugging Face causal language model under DeepSpeed ZeRO 0-3.
 
-One engine for pretraining, SFT and the RL policy; they differ in the loss's name and the data. A process group
+One engine for pretraining, SFT, the RL policy and its critic; they differ in head, loss and data. A process group
 (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) must be in the environment before it is made.
 
 Notation: B = rows of a micro-batch, T = padded tokens, N = trained tokens, V = vocabulary.
@@ -15,30 +15,55 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlreason.algorithms import kl
-from rlreason.algorithms.losses import clipped_policy_gradient, cross_entropy, token_logprobs
+from rlreason.algorithms.losses import token_logprobs
 from rlreason.algorithms.schedule import lr_at
-from rlreason.config.schema import LearnerConfig
+from rlreason.config.learner import LearnerConfig
 from rlreason.data.batch import fill_rows
 from rlreason.engines import _compat
 from rlreason.engines.learner_setup import (
     adamw,
+    adapt,
     build_module,
     clips_itself,
     deepspeed_config,
-    flat,
+    name_reward_model,
     random_states,
     restore_random_states,
     writing,
 )
-from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats, UserError
+from rlreason.engines.lora import adapter_config, adapter_weights, merged_weights, without_adapter, write_adapter
+from rlreason.engines.objective import (
+    Sums,
+    policy_objective,
+    preference_objective,
+    value_objective,
+)
+from rlreason.types import (
+    BatchSize,
+    CrossEntropyLoss,
+    Head,
+    Loss,
+    PolicyLoss,
+    PreferenceLoss,
+    RunError,
+    Scored,
+    TrainSequence,
+    UpdateStats,
+    UserError,
+    ValueLoss,
+)
+
+REFERENCE = "reference.safetensors"
 
 
 class LearnerEngine:
@@ -52,11 +77,13 @@ class LearnerEngine:
         seed: int,
         model: str | None = None,
         architecture: dict[str, Any] | None = None,
+        head: Head = "language",
         keep_reference: bool = False,
     ) -> None:
         """`model` is a checkpoint; or `architecture` describes one to be made from scratch.
 
-        `keep_reference` holds a frozen copy of the starting weights, whole on every rank, for a KL penalty.
+        `head`: next-token logits, or one value a position, from fresh weights, for a critic. `keep_reference` holds a
+        copy of the starting weights, whole on every rank, for a KL penalty; with LoRA the frozen weights serve.
         """
         import deepspeed
 
@@ -68,7 +95,9 @@ class LearnerEngine:
         random.seed(seed)
         _compat.skip_native_cpu_collectives()
         deepspeed.init_distributed(dist_backend="nccl" if config.gpus else "gloo", verbose=False)
-        module = build_module(config, model, architecture)
+        module = build_module(config.dtype, model, architecture, head)
+        if config.lora is not None:
+            adapt(module, config.lora, head)
         if config.gradient_checkpointing:
             module.gradient_checkpointing_enable()  # type: ignore[operator]
         optimizer = adamw(module, config)
@@ -79,22 +108,26 @@ class LearnerEngine:
             model=module, optimizer=optimizer, config=deepspeed_config(config, self.world_size)
         )
         self.device = self.engine.device
-        self._reference: torch.nn.Module | None = None
-        if keep_reference:
-            self._reference = build_module(config, model, architecture).eval().requires_grad_(False).to(self.device)
+        self._head = head
+        self._gather = partial(deepspeed.zero.GatheredParameters, enabled=config.zero_stage == 3)
+        self._start = lambda: (
+            build_module(config.dtype, model, architecture).eval().requires_grad_(False).to(self.device)
+        )
+        self._reference = self._start() if keep_reference and config.lora is None else None
+        self._is_refreshed = False
         # bfloat16 may round a right first step away, and stage 3 holds shards: the check is for the other cases.
         checked = config.dtype == "float32" and config.zero_stage < 3
         self._unmoved = {name: p.detach().clone() for name, p in self._trainable()} if checked else {}
         if config.pack_tokens is not None:
             self._require_packing(config.pack_tokens)
 
-    def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
+    def update(self, micro_batches: list[list[TrainSequence]], loss: Loss, size: BatchSize) -> UpdateStats:
         """One optimizer step over this rank's micro-batches.
 
-        `num_trained_tokens` counts the whole batch, all ranks: every loss is divided by it, so neither the
-        split into micro-batches nor the number of ranks changes the update.
+        `size` is that of the whole batch, all ranks: losses are divided by it, so neither the split into micro-batches
+        nor the number of ranks changes the update.
         """
-        sums, num_tokens = torch.zeros(6, dtype=torch.float64), 0
+        total, sums, num_tokens = torch.zeros((), device=self.device, dtype=torch.float64), Sums(), 0
         lr = lr_at(
             self.step,
             peak=self.config.lr,
@@ -107,40 +140,51 @@ class LearnerEngine:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         for micro_batch in micro_batches:
-            value, parts = self._loss(micro_batch, loss, num_trained_tokens)
+            value, parts = self._loss(micro_batch, loss, size)
             num_tokens += sum(sequence.num_trained_tokens for sequence in micro_batch)
             # DeepSpeed averages gradients over ranks; the loss is a share of a global sum.
             self.engine.backward(value * self.world_size, scale_wrt_gas=False)
-            sums += parts
+            total += value.detach()
+            sums |= {key: sums.get(key, 0.0) + part.double() for key, part in parts.items()}
         self.engine.step()
         self.step += 1
         norm = self._grad_norm if clips_itself(self.config) else self.engine.get_global_grad_norm()
         if norm and self._unmoved:
             self._require_moved(lr)
-        total, entropy, gap, mismatch, clipped, divergence = sums.tolist()
         return UpdateStats(
-            loss=total,
-            entropy=None if loss.name == "cross_entropy" else entropy,
-            logprob_gap=gap,
-            mismatch_kl=mismatch,
-            num_clipped=clipped,
-            kl=divergence if loss.kl_coef else None,
+            loss=float(total),
+            sums={key: float(part) for key, part in sums.items()},
             num_tokens=num_tokens,
             grad_norm=float(norm or 0.0),
             lr=lr,
         )
 
     @torch.no_grad()
-    def logprobs(self, micro_batches: list[list[TrainSequence]], temperature: float = 1.0) -> list[list[float]]:
-        """Logprobs of the masked tokens of each sequence, in nats, in the order given."""
+    def score(
+        self, micro_batches: list[list[TrainSequence]], what: Scored = "policy", temperature: float = 1.0
+    ) -> list[list[float]]:
+        """Of the masked tokens of each sequence, in the order given. Every rank must call it alike."""
         found: list[list[float]] = []
         for micro_batch in micro_batches:
-            logprobs = self._logprobs(self.engine, micro_batch, temperature).tolist()
+            if what == "value":
+                scores = self._values(micro_batch).tolist()
+            else:
+                with self._as_reference() if what == "reference" else nullcontext(self.engine) as module:
+                    scores = self._logprobs(module, micro_batch, temperature).tolist()
             for sequence in micro_batch:
                 count = sequence.num_trained_tokens
-                found.append(logprobs[:count])
-                logprobs = logprobs[count:]
+                found.append(scores[:count])
+                scores = scores[count:]
         return found
+
+    @torch.no_grad()
+    def refresh_reference(self) -> None:
+        """The reference becomes the present weights; with LoRA a copy is kept from now on. Every rank must call it."""
+        self._reference = self._kept_reference()
+        of_reference = dict(self._reference.named_parameters())
+        for name, weight in self.named_weights():
+            of_reference[name].copy_(weight)
+        self._is_refreshed = True
 
     @torch.no_grad()
     def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
@@ -157,76 +201,116 @@ class LearnerEngine:
         return [tuple(row[len(prompt) :]) for row, prompt in zip(rows, prompts, strict=True)]
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """All parameters by their Hugging Face names, whole, one at a time. Every rank must iterate."""
-        import deepspeed
+        """All parameters by their Hugging Face names, whole, LoRA merged, one at a time. Every rank must iterate."""
+        return merged_weights(self.engine.module, self._gather)
 
-        for name, parameter in self.engine.module.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter], enabled=self.config.zero_stage == 3):
-                yield name, parameter.detach()
+    def adapter(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The weights of LoRA, and what goes into adapter_config.json. Every rank must call it."""
+        return adapter_weights(self.engine.module, self._gather), adapter_config(self.engine.module)
 
     def save_model(self, path: Path) -> None:
-        """A Hugging Face checkpoint (safetensors), written by rank 0. Every rank must call it."""
+        """A Hugging Face checkpoint (safetensors), with LoRA merged and the adapter beside it in adapter/; written by
+        rank 0. Every rank must call it.
+        """
         state = {
             name: weight.to("cpu", copy=True) if self.rank == 0 else weight for name, weight in self.named_weights()
         }
         if self.rank == 0:
             with writing(path):
                 self.engine.module.save_pretrained(path, state_dict=state, safe_serialization=True)
+                if self._head == "score":
+                    name_reward_model(path)
+        if self.config.lora is not None:
+            tensors, config = self.adapter()
+            if self.rank == 0:
+                with writing(path):
+                    write_adapter(path / "adapter", tensors, config)
 
     def save_checkpoint(self, path: Path) -> None:
-        """Everything to resume this rank from: parameters, optimizer, random states, step. Every rank must call it."""
+        """Everything to resume this rank from: parameters, with LoRA those that are trained, optimizer, random states,
+        step. Every rank must call it.
+        """
         with writing(path):
-            self.engine.save_checkpoint(str(path), tag="learner", client_state={"step": self.step})
+            with _compat.no_frozen_names(self.engine.module) if self._is_adapted else nullcontext():
+                self.engine.save_checkpoint(
+                    str(path),
+                    tag="learner",
+                    client_state={"step": self.step},
+                    exclude_frozen_parameters=self._is_adapted,
+                )
             torch.save(random_states(), path / f"random-rank{self.rank}.pt")
             if self.rank == 0:
+                if self._reference is not None and self._is_refreshed:
+                    save_file(dict(self._reference.named_parameters()), path / REFERENCE)
                 (path / "learner.json").write_text(json.dumps(self._layout()))
 
     def load_checkpoint(self, path: Path) -> None:
-        """Raises RunError where the checkpoint is of another number of ranks, ZeRO stage or dtype."""
+        """Raises RunError where the checkpoint is of another number of ranks, ZeRO stage, dtype or LoRA."""
         saved, mine = json.loads((path / "learner.json").read_text()), self._layout()
-        if differ := [f"{key} {saved[key]}, now {mine[key]}" for key in mine if saved[key] != mine[key]]:
+        if differ := [f"{key} {saved.get(key)}, now {mine[key]}" for key in mine if saved.get(key) != mine[key]]:
             raise RunError(f"checkpoint {path} was made with learner {'; '.join(differ)}; resume with the same")
-        _, client_state = self.engine.load_checkpoint(str(path), tag="learner")
+        _, client_state = self.engine.load_checkpoint(str(path), tag="learner", load_module_strict=not self._is_adapted)
         self.step = client_state["step"]
+        self._is_refreshed = (path / REFERENCE).exists()
+        if self._is_refreshed and (self._is_adapted or self._reference is not None):
+            self._reference = self._kept_reference()
+            self._reference.load_state_dict(load_file(path / REFERENCE), strict=False)
         # Our own file, made by save_checkpoint above.
         restore_random_states(torch.load(path / f"random-rank{self.rank}.pt", weights_only=False))
 
     def _layout(self) -> dict[str, Any]:
         """What a checkpoint's shards depend on."""
-        return {"world_size": self.world_size, "zero_stage": self.config.zero_stage, "dtype": self.config.dtype}
+        lora = self.config.lora and self.config.lora.model_dump(exclude={"send"})
+        return {
+            "world_size": self.world_size,
+            "zero_stage": self.config.zero_stage,
+            "dtype": self.config.dtype,
+            "lora": lora,
+        }
 
-    def _loss(self, micro_batch: list[TrainSequence], loss: LossSpec, denominator: int) -> tuple[Tensor, Tensor]:
+    @property
+    def _is_adapted(self) -> bool:
+        return self.config.lora is not None
+
+    def _kept_reference(self) -> torch.nn.Module:
+        """The copy that is the reference. With LoRA there is none before it is first asked for."""
+        if self._reference is None and self._is_adapted:
+            return self._start()
+        assert self._reference is not None, "no reference is kept"
+        return self._reference
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[Callable[..., Any]]:
+        """What the reference's logprobs are asked of."""
+        if self._reference is None and self._is_adapted:
+            with without_adapter(self.engine.module):
+                yield self.engine
+        else:
+            yield self._kept_reference()
+
+    def _loss(self, micro_batch: list[TrainSequence], loss: Loss, size: BatchSize) -> tuple[Tensor, Sums]:
         """The micro-batch's share of the loss, and its sums for UpdateStats: see `update`."""
-        if loss.name == "cross_entropy":
-            logprob_N, entropy_N = self._logprobs(self.engine, micro_batch, loss.temperature), None
-        else:
-            logits_NV, target_N = self._forward(self.engine, micro_batch)
-            logprob_N, entropy_N = token_logprobs(logits_NV, target_N, loss.temperature)
-        current_N = logprob_N.detach()
-        gap = mismatch = clipped = divergence = torch.zeros((), device=self.device)
-        if entropy_N is None:
-            value = cross_entropy(logprob_N, denominator)
-        else:
-            behaviour_N = flat(micro_batch, lambda s: s.logprobs, self.device)
-            value, clipped = clipped_policy_gradient(
-                logprob_N,
-                current_N if loss.on_policy else behaviour_N,
-                flat(micro_batch, lambda s: (s.advantage,) * len(s.tokens), self.device),
-                clip_low=loss.clip_low,
-                clip_high=loss.clip_high,
-                denominator=denominator,
-            )
-            gap = (current_N - behaviour_N).abs().sum()
-            mismatch = kl.k3(behaviour_N, current_N).sum()
-        if loss.kl_coef:
-            assert self._reference is not None
-            with torch.no_grad():
-                reference_N = self._logprobs(self._reference, micro_batch, loss.temperature)
-            value = value + loss.kl_coef * kl.k2(logprob_N, reference_N).sum() / denominator
-            divergence = kl.k3(current_N, reference_N).sum()
-        entropy = gap if entropy_N is None else entropy_N.sum()
-        sums = torch.stack([value.detach(), entropy, gap, mismatch, clipped.float(), divergence])
-        return value, sums.double().cpu()
+        match loss:
+            case CrossEntropyLoss():
+                return -self._logprobs(self.engine, micro_batch, 1.0).sum() / size.num_tokens, {}
+            case PolicyLoss():
+                logits_NV, target_N = self._forward(self.engine, micro_batch)
+                logprob_N, entropy_N = token_logprobs(
+                    logits_NV, target_N, loss.temperature, entropy_gradient=loss.entropy_coef > 0
+                )
+                return policy_objective(loss, logprob_N, entropy_N, micro_batch, size)
+            case ValueLoss():
+                return value_objective(loss, self._values(micro_batch), micro_batch, size)
+            case PreferenceLoss():
+                said_N = (
+                    self._values(micro_batch) if loss.beta is None else self._logprobs(self.engine, micro_batch, 1.0)
+                )
+                return preference_objective(loss, said_N, micro_batch, size)
+
+    def _values(self, micro_batch: list[TrainSequence]) -> Tensor:
+        """value_N of the text before each trained token."""
+        value_N1, _ = self._forward(self.engine, micro_batch)
+        return value_N1.squeeze(-1).float()
 
     def _logprobs(self, module: Callable[..., Any], micro_batch: list[TrainSequence], temperature: float) -> Tensor:
         """logprob_N of the trained tokens. Cheaper than with entropies, which take several passes over [N, V]."""
@@ -234,7 +318,10 @@ class LearnerEngine:
         return -F.cross_entropy(logits_NV.float() / temperature, target_N, reduction="none")
 
     def _forward(self, module: Callable[..., Any], micro_batch: list[TrainSequence]) -> tuple[Tensor, Tensor]:
-        """logits_NV and target_N of the trained tokens; empty, but with a gradient, for an empty micro-batch."""
+        """logits_NV (of a critic value_N1) and target_N of the trained tokens.
+
+        Empty, but with a gradient, for an empty micro-batch.
+        """
         tokens_BT, positions_BT, mask_BT = self._rows(micro_batch, self.config.pack_tokens)
         # Without packing the positions are the usual ones, and attention takes its fast causal path.
         positions = {} if self.config.pack_tokens is None else {"position_ids": positions_BT}
@@ -274,7 +361,8 @@ class LearnerEngine:
         )
         joined = TrainSequence(tokens=first.tokens + second.tokens, mask=(0,) * (length + 1) + (1,) * (length - 1))
         packed, alone, mixed = (
-            torch.tensor(self.logprobs([micro_batch])[-1]) for micro_batch in ([first, second], [second], [joined])
+            torch.tensor(self.score([micro_batch], "policy" if self._head == "language" else "value")[-1])
+            for micro_batch in ([first, second], [second], [joined])
         )
         if (packed - alone).abs().mean() > 1e-5 + 0.1 * (mixed - alone).abs().mean():
             name = self.engine.module.config.model_type
@@ -288,14 +376,18 @@ class LearnerEngine:
 
     def _require_moved(self, lr: float) -> None:
         """A parameter that silently never trains is a bug of the set-up, not of the data. One whose numbers lie further
-        apart than the step is long (1.0 at the beginning of a warm-up) waits for a longer step.
+        apart than the step is long (1.0 at the beginning of a warm-up) waits for a longer step, and a LoRA matrix A,
+        which has no gradient while its B is zero, for the step after B's first.
         """
         before = self._unmoved
         self._unmoved = {
             name: before[name] for name, p in self._trainable() if name in before and p.equal(before[name])
         }
         spacing = torch.finfo(torch.float32).eps
-        still = [name for name, value in self._unmoved.items() if lr > spacing * value.abs().min()]
+        waiting = {name.replace(".lora_B.", ".lora_A.") for name in before if ".lora_B." in name}
+        still = [
+            name for name, value in self._unmoved.items() if lr > spacing * value.abs().min() and name not in waiting
+        ]
         if still:
             raise RunError(f"{len(still)} parameters did not move in step {self.step}, {still[0]} among them")
 

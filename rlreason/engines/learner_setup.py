@@ -1,26 +1,29 @@
 """The parts that the learner engine is set up from: model, optimizer, DeepSpeed's configuration, random states."""
 
+import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from rlreason.config.schema import LearnerConfig
-from rlreason.types import RunError, TrainSequence, UserError, first_line
+from rlreason.config.learner import LearnerConfig, LoRAConfig
+from rlreason.engines.lora import add_adapter
+from rlreason.types import Head, RunError, UserError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def build_module(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
+def build_module(
+    dtype: str, model: str | None, architecture: dict[str, Any] | None, head: Head = "language"
+) -> torch.nn.Module:
     """The model from a checkpoint (safetensors only), or with fresh weights of the given architecture.
 
     In training mode, which gradient checkpointing asks for, with every dropout off: the engine has none either.
     """
-    module = _load(config, model, architecture)
+    module = _load(DTYPES[dtype], model, architecture, head)
     for layer in module.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
@@ -29,15 +32,42 @@ def build_module(config: LearnerConfig, model: str | None, architecture: dict[st
     return module.train()
 
 
-def _load(config: LearnerConfig, model: str | None, architecture: dict[str, Any] | None) -> torch.nn.Module:
-    from transformers import AutoModelForCausalLM
+def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | None, head: Head) -> torch.nn.Module:
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
-    if model is not None:
-        try:
-            return AutoModelForCausalLM.from_pretrained(model, dtype=DTYPES[config.dtype], use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
-    return AutoModelForCausalLM.from_config(describe(None, architecture), dtype=DTYPES[config.dtype])
+    kind: Any = AutoModelForCausalLM if head == "language" else AutoModelForTokenClassification
+    one_value = {} if head == "language" else {"num_labels": 1}
+    if model is None:
+        return kind.from_config(describe(None, architecture), dtype=dtype, **one_value)
+    try:
+        module: torch.nn.Module = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **one_value)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
+    if head == "score":
+        module.score.bias = None  # type: ignore[union-attr]  # no difference of scores depends on it
+    return module
+
+
+def name_reward_model(path: Path) -> None:
+    """The checkpoint as others know it: transformers' sequence classification, whose head has no bias."""
+    described = json.loads((path / "config.json").read_text())
+    described["architectures"] = [
+        name.replace("ForTokenClassification", "ForSequenceClassification") for name in described["architectures"]
+    ]
+    (path / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+
+
+def adapt(module: torch.nn.Module, lora: LoRAConfig, head: Head) -> None:
+    """Puts the adapter in. A head that is not of the language model is fresh, and trained whole."""
+    children = [name for name, child in module.named_children() if list(child.parameters())]
+    whole = [name for name in children if name != module.base_model_prefix]
+    add_adapter(
+        module,
+        rank=lora.rank,
+        alpha=lora.alpha or 2 * lora.rank,
+        targets=lora.targets,
+        whole=() if head == "language" else whole,
+    )
 
 
 def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
@@ -96,19 +126,6 @@ def deepspeed_config(config: LearnerConfig, world_size: int) -> dict[str, Any]:
         "bf16": {"enabled": config.dtype == "bfloat16"},
         "steps_per_print": 10**9,
     }
-
-
-def flat(
-    micro_batch: list[TrainSequence], of: Callable[[TrainSequence], Sequence[float]], device: torch.device
-) -> Tensor:
-    """[N] values of the trained tokens, in the order of the boolean mask: row by row."""
-    values = [
-        value
-        for sequence in micro_batch
-        for value, trained in zip(of(sequence)[1:], sequence.mask[1:], strict=True)
-        if trained
-    ]
-    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def random_states() -> dict[str, Any]:

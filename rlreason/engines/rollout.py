@@ -14,10 +14,14 @@ import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rlreason.config.schema import RolloutConfig
 from rlreason.types import RunError, UserError, first_line
+
+_ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM 0.32 makes room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +52,12 @@ class Completion:
 class RolloutEngine:
     """Example: engine = RolloutEngine("path", RolloutConfig(), dtype="float32", seed=0)"""
 
-    def __init__(self, model: str, config: RolloutConfig, *, dtype: str, seed: int) -> None:
-        """Raises UserError, one line, where vLLM refuses the model or the settings."""
+    def __init__(
+        self, model: str, config: RolloutConfig, *, dtype: str, seed: int, adapter_rank: int | None = None
+    ) -> None:
+        """`adapter_rank`: of the LoRA adapters to come, in place of whole weights. Raises UserError, one line, where
+        vLLM refuses the model or the settings.
+        """
         os.environ.update(_environment(config))
         from vllm import AsyncEngineArgs
         from vllm.config.weight_transfer import WeightTransferConfig
@@ -58,6 +66,9 @@ class RolloutEngine:
 
         on_cpu = not config.gpus
         arguments: dict[str, Any] = {} if on_cpu else {"gpu_memory_utilization": config.gpu_memory_utilization}
+        if adapter_rank is not None:
+            room = min(rank for rank in _ADAPTER_RANKS if rank >= adapter_rank)
+            arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
         try:
             self._llm = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
@@ -91,6 +102,8 @@ class RolloutEngine:
         self._ids = itertools.count()
         self._running = 0
         self._paused = False
+        self._takes_adapters = adapter_rank is not None
+        self._adapter: Any = None  # vLLM's LoRARequest; of the model itself before the first has come
         self.version = 0
 
     async def generate(self, requests: list[Request], stop_ids: list[int]) -> list[Completion]:
@@ -133,8 +146,9 @@ class RolloutEngine:
         self._paused = self._running > 0
         if self._paused:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
-        with _death_in_one_line():
-            await self._llm.start_weight_update()
+        if not self._takes_adapters:
+            with _death_in_one_line():
+                await self._llm.start_weight_update()
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
@@ -142,9 +156,27 @@ class RolloutEngine:
         with _death_in_one_line():
             await self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
 
-    async def finish_weight_update(self, version: int) -> None:
+    async def load_adapter(self, path: Path) -> None:
+        """From a folder, which may then go. Requests that are frozen go on with it. RunError where vLLM refuses it."""
+        from vllm.lora.request import LoRARequest
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # One name and id throughout: requests that run under an id would be lost with it.
+        request = LoRARequest("policy", 1, str(path), load_inplace=True)
         with _death_in_one_line():
-            await self._llm.finish_weight_update(str(version))
+            # Across processes vLLM's reason comes as a bare Exception.
+            done: Any = (await asyncio.gather(self._llm.add_lora(request), return_exceptions=True))[0]
+            if isinstance(done, EngineDeadError):
+                raise done
+        if done is not True:
+            reason = first_line(done) if isinstance(done, BaseException) else "it gave no reason"
+            raise RunError(f"vLLM cannot load the adapter (learner.lora.send: merged does without): {reason}")
+        self._adapter = LoRARequest("policy", 1, str(path))
+
+    async def finish_weight_update(self, version: int) -> None:
+        if not self._takes_adapters:
+            with _death_in_one_line():
+                await self._llm.finish_weight_update(str(version))
         self.version = version
         if self._paused:
             await self._llm.resume_generation()
@@ -184,7 +216,8 @@ class RolloutEngine:
         try:
             request = {"prompt_token_ids": list(prompt), "cache_salt": f"version-{self.version}"}
             with _death_in_one_line():
-                async with aclosing(self._llm.generate(request, params, f"r{next(self._ids)}")) as outputs:
+                found = self._llm.generate(request, params, f"r{next(self._ids)}", lora_request=self._adapter)
+                async with aclosing(found) as outputs:
                     async for output in outputs:
                         yield output
         finally:

@@ -1,8 +1,8 @@
 """The learner's side of weight sync: walks over the parameters and hands them to the engines' client.
 
-Three ways, one interface (`send()`, called on every rank): `ray_object_store` packs buckets that the client
-carries; `nccl` and `ipc` are vLLM's own sending engines, which drive the same client. Those two need GPUs and have
-not been run yet.
+Several ways, one interface (`send()`, called on every rank): `ray_object_store` packs buckets, or the LoRA adapter, for
+the client to carry; `nccl` and `ipc` are vLLM's own sending engines, which drive the same client. Those two need GPUs
+and have not been run yet.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 NamedWeights = Callable[[], Iterator[tuple[str, Tensor]]]
+Adapter = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
+"""Tensors by the names in an adapter file, and its adapter_config.json."""
 
 
 class SyncClient(Protocol):
@@ -44,6 +46,21 @@ class BucketSender:
         self._client.start_weight_update()
         for bucket in _buckets(self._named_weights(), self._bucket_bytes):
             self._client.update_weights({"tensors": bucket})
+        self._client.finish_weight_update()
+
+
+class AdapterSender:
+    """Gives the client the LoRA adapter, which engines put in place of the one before; rank 0 sends."""
+
+    def __init__(self, adapter: Adapter, client: SyncClient, *, is_sender: bool) -> None:
+        self._adapter, self._client, self._is_sender = adapter, client, is_sender
+
+    def send(self) -> None:
+        tensors, config = self._adapter()  # Gathering sharded parameters takes every rank.
+        if not self._is_sender:
+            return
+        self._client.start_weight_update()
+        self._client.update_weights({"tensors": tensors, "adapter_config": config})
         self._client.finish_weight_update()
 
 

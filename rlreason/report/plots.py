@@ -45,13 +45,21 @@ class Panel:
 PANELS: Final = (
     Panel(title="Reward", unit="mean ± standard deviation", keys=r"reward/mean", band="reward/std"),
     Panel(title="Evaluation", unit="share", keys=r"eval/(?P<label>.+/(?:greedy_accuracy|(?:avg|pass|maj)@\w+))"),
+    Panel(title="Reward in evaluation", unit="mean over samples", keys=r"eval/(?P<label>.+/reward@\w+)"),
+    Panel(title="Preferences", unit="share of held-out pairs", keys=r"eval/preference/(?P<label>accuracy\w*)"),
     Panel(title="Bits per byte", unit="held-out text, lower is better", keys=r"eval/(?P<label>.+)/bits_per_byte"),
     Panel(title="Reward by function", unit="mean", keys=r"reward/(?P<label>[^/]+)/mean"),
+    Panel(
+        title="Repetition", unit="distinct pairs, compression", keys=r"guard/(?P<label>distinct_2|compression_ratio)"
+    ),
     Panel(title="Response length", unit="tokens, mean", keys=r"response/tokens_mean", note=LONGER),
     Panel(title="Loss", keys=r"(?P<label>(\w+/)?loss)"),
     Panel(title="Accuracy", unit="share", keys=r"(?!eval/)(?P<label>(\w+/)?accuracy)"),
     Panel(title="Entropy", unit="nats", keys=r"(\w+/)?entropy"),
     Panel(title="KL to the reference", unit="nats", keys=r"policy/kl"),
+    Panel(
+        title="Off-policy correction", unit="share", keys=r"mismatch/(?P<label>effective_sample_size|left_out_fraction)"
+    ),
     Panel(title="Gradient norm", keys=r"(\w+/)?grad_norm"),
     Panel(title="Logprob gap, learner to engine", unit="nats", keys=r"mismatch/(?P<label>\w+)_gap_mean", log=True),
     Panel(title="Time per phase", unit="seconds a step", keys=r"time/(?P<label>\w+)_s", stacked=True),

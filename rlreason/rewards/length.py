@@ -42,11 +42,14 @@ def budget(
     return _penalty(num_tokens, free_tokens=tokens, ramp_tokens=tokens)
 
 
+def overlong_penalty(num_tokens: int, free_tokens: float, ramp_tokens: float) -> float:
+    """0 up to `free_tokens`, then along a line to -1 `ramp_tokens` further, and no lower."""
+    return min(0.0, max(-1.0, (free_tokens - num_tokens) / ramp_tokens))
+
+
 def _penalty(num_tokens: int | None, *, free_tokens: int, ramp_tokens: int) -> Score:
     if num_tokens is None:
         return Score(value=0.0, status="verifier_error", detail="the number of response tokens is not known")
-    excess = num_tokens - free_tokens
+    value = overlong_penalty(num_tokens, free_tokens, ramp_tokens)
     detail = f"{num_tokens} tokens, free up to {free_tokens}"
-    if excess <= 0:
-        return Score(value=0.0, status="ok", detail=detail)
-    return Score(value=-min(1.0, excess / ramp_tokens), status="wrong", detail=detail)
+    return Score(value=value, status="wrong" if value else "ok", detail=detail)

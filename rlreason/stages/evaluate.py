@@ -62,7 +62,7 @@ def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture
 @contextmanager
 def checked_rewards(config: StageConfig, job: Job) -> Iterator[RewardFleet]:
     """Reward workers that have loaded their functions."""
-    rewards = RewardFleet(config.rewards, config.reward_workers)
+    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers)
     try:
         check_rewards(rewards, job)
         yield rewards
@@ -82,9 +82,12 @@ def rollout_fleet(
     """Rollout workers, which may be loading yet, with checked reward workers; `beside`: others at the same time."""
     rollout = rollout or config.rollout
     require_positions(model, None, rollout.max_context_tokens, "rollout.max_context_tokens")
-    require_resources({"rollout": rollout, **(beside or {}), "reward_workers": config.reward_workers})
+    scorers = {"scorers": config.scorers} if any(reward.model for reward in config.rewards) else {}
+    require_resources({"rollout": rollout, **(beside or {}), **scorers, "reward_workers": config.reward_workers})
     with checked_rewards(config, job) as rewards:
-        rollouts = RolloutFleet(model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards)
+        rollouts = RolloutFleet(
+            model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank
+        )
         try:
             yield rollouts
         finally:
@@ -214,8 +217,10 @@ def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> Non
 
 
 def at_k(groups: list[Group], k: int) -> dict[str, float]:
-    """Means over the groups. There is no majority where tasks have no answer to agree on."""
-    totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
+    """Means over the groups: of the share that is right, of one right at least, of a right majority, of the reward's
+    value. There is no majority where tasks have no answer to agree on.
+    """
+    totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0, f"reward@{k}": 0.0}
     if any(group.task.answer is None for group in groups):
         del totals[f"maj@{k}"]
     for group in groups:
@@ -224,6 +229,7 @@ def at_k(groups: list[Group], k: int) -> dict[str, float]:
         if answer_K == [None] * k:  # Plain words: whole responses vote.
             answer_K = [sample.response.strip() for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
+        totals[f"reward@{k}"] += sum(map(first_value, group.scores)) / k
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         if f"maj@{k}" in totals:
             totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
@@ -232,7 +238,11 @@ def at_k(groups: list[Group], k: int) -> dict[str, float]:
 
 def is_right(scores: Mapping[str, Score]) -> bool:
     """Verdicts stand in the order of the rewards, and only of those that apply."""
-    return value_of(next(iter(scores.values()))) >= 1.0
+    return first_value(scores) >= 1.0
+
+
+def first_value(scores: Mapping[str, Score]) -> float:
+    return value_of(next(iter(scores.values())))
 
 
 def require_positions(

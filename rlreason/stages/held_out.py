@@ -9,6 +9,7 @@ import heapq
 import math
 from array import array
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from rlreason.config.data import HeldOutConfig
@@ -96,7 +97,7 @@ class HeldOut:
         """
         figures = {}
         for name, (sequences, num_bytes) in self._sources.items():
-            total = math.fsum(learners.total_logprobs(sequences))
+            total = math.fsum(chain(*learners.score(sequences)))
             figures[f"eval/{name}/bits_per_byte"] = bits_per_byte(total, num_bytes)
         rows = []
         if self._prompts:

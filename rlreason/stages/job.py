@@ -33,8 +33,10 @@ class Job:
 class Checkpointer:
     """Writes and finds the checkpoints of one run: a folder appears whole or not at all."""
 
-    def __init__(self, config: CheckpointConfig, log: RunLog, learners: LearnerFleet) -> None:
-        self._config, self._log, self._learners = config, log, learners
+    def __init__(
+        self, config: CheckpointConfig, log: RunLog, learners: LearnerFleet, critic: LearnerFleet | None = None
+    ) -> None:
+        self._config, self._log, self._learners, self._critic = config, log, learners, critic
         self.last_step: int | None = None
 
     def resume(self) -> dict[str, Any]:
@@ -49,6 +51,8 @@ class Checkpointer:
         folder = self._folder(steps[-1])
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
         self._learners.load_checkpoint(folder)
+        if self._critic is not None:
+            self._critic.load_checkpoint(folder / "critic")
         self._log.cut_after(state["step"])
         self._log.event("resume", step=state["step"])
         self.last_step = state["step"]
@@ -67,6 +71,9 @@ class Checkpointer:
         try:
             aside.mkdir(parents=True)
             self._learners.save_checkpoint(aside)
+            if self._critic is not None:
+                (aside / "critic").mkdir()
+                self._critic.save_checkpoint(aside / "critic")
             (aside / "state.json").write_text(json.dumps(state))
             commit_folder(aside, self._folder(step))
         except (OSError, RunError) as error:
@@ -86,13 +93,29 @@ class Checkpointer:
         return self._log.checkpoints / f"step-{step:06d}"
 
 
-def save_final(job: Job, learners: LearnerFleet, tokenizer: Any, *, kind: str, config: dict[str, Any]) -> None:
-    """Writes final/ and manifest.json."""
+def save_final(
+    job: Job,
+    learners: LearnerFleet,
+    tokenizer: Any,
+    *,
+    kind: str,
+    config: dict[str, Any],
+    files: Mapping[str, Any] | None = None,
+    model: Path | None = None,
+) -> None:
+    """Writes final/ and manifest.json. `files`: further JSON files of final/, by name. `model`: a folder with an
+    earlier state of the model, in place of the present one.
+    """
     aside = job.log.path / ".writing-final"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    learners.save_model(aside)
+    if model is None:
+        learners.save_model(aside)
+    else:
+        shutil.copytree(model, aside, dirs_exist_ok=True)
     tokenizer.save_pretrained(aside)
+    for name, body in (files or {}).items():
+        (aside / name).write_text(json.dumps(body, indent=2))
     commit_folder(aside, job.log.final)
     write_manifest(job, config, kind=kind)
 

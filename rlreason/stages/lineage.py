@@ -18,10 +18,11 @@ from rlreason.runlog import file_hash, tree_hash
 from rlreason.types import UserError
 
 PREFIX = "stage:"
-MODELS = {"pretrain", "sft", "rl"}
+MODELS = {"pretrain", "sft", "dpo", "rl"}
 WITHOUT_EFFECT = (
     *("loggers", "checkpoints", "reward_workers", "cpus"),
-    *("learner.cpus", "learner.threads", "learner.micro_batch_tokens", "learner.gradient_checkpointing"),
+    *(f"{of}.{key}" for of in ("learner", "critic") for key in ("cpus", "threads", "micro_batch_tokens")),
+    *("learner.gradient_checkpointing", "critic.gradient_checkpointing"),
     *("rollout.cpus", "rollout.threads", "rollout.gpu_memory_utilization", "rollout.sync_bucket_bytes"),
 )
 """Keys of a configuration that change no result: where and how fast things run."""
@@ -40,7 +41,11 @@ def check_references(config: AnyStage, where: str, earlier: Mapping[str, str]) -
     for key, name in references(config).items():
         if name not in earlier:
             raise UserError(f"{where}: {key} `stage:{name}`: no earlier stage of the recipe has that name")
-        wanted = MODELS if key == "model" else MODELS | {"tokenizer"} if key == "tokenizer" else {"corpus"}
+        wanted = {"model": MODELS, "tokenizer": MODELS | {"tokenizer"}}.get(key, {"corpus"})
+        if _is_reward_model(key):
+            wanted = {"reward_model"}
+        elif key == "model" and config.stage == "reward_model":
+            wanted = MODELS | {"reward_model"}
         if earlier[name] not in wanted:
             raise UserError(
                 f"{where}: {key} `stage:{name}`: that is a stage of kind {earlier[name]}; "
@@ -63,9 +68,17 @@ def parents(config: AnyStage, recipe_dir: Path | None) -> dict[str, Path]:
     """The artifacts that the stage builds on: of earlier stages by NAME, local models and tokenizers by their path."""
     found = {name: recipe_dir / name / "final" for name in references(config).values()} if recipe_dir else {}
     for key, text in _texts(_values(config)):
-        if key in ("model", "tokenizer") and not text.startswith(PREFIX) and Path(text).is_dir():
+        if (
+            (key in ("model", "tokenizer") or _is_reward_model(key))
+            and not text.startswith(PREFIX)
+            and Path(text).is_dir()
+        ):
             found[text] = Path(text)
     return found
+
+
+def _is_reward_model(key: str) -> bool:
+    return key.startswith("rewards.") and key.endswith(".model")
 
 
 def fingerprint(config: AnyStage, parents: Mapping[str, Path]) -> dict[str, Any]:
@@ -152,7 +165,7 @@ def _file_hashes(values: Any) -> Iterator[tuple[str, str]]:
     for name in _local_files(values):
         yield name, file_hash(Path(name))
     for key, name in _texts(values):
-        if key.endswith(".path") and not Path(name).is_file():
+        if key.endswith(".path") and name and not Path(name).is_file():
             found = sorted({*glob.glob(name, recursive=True), *glob.glob(f"{name}/**", recursive=True)})
             # Too much to read: a corpus may be terabytes. Another size or time of change is another file.
             stats = [(path, Path(path).stat()) for path in found if Path(path).is_file()]

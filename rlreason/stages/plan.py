@@ -1,14 +1,16 @@
 """`rlreason plan`: what would run where, and what fits. Starts no worker and no Ray.
 
 Memory is an estimate from parameter counts: weights, gradients and AdamW's states of a learner worker after ZeRO
-sharding, with the copies that it keeps; weights and cache of an engine. Activations are not in it.
+sharding, with the copies that it keeps; weights and cache of an engine. With LoRA only the adapter has gradients and
+states. Activations are not in it.
 """
 
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
-from rlreason.config.schema import EvaluateConfig, LearnerConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
+from rlreason.config.learner import LearnerConfig, LoRAConfig
+from rlreason.config.schema import EvaluateConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
 from rlreason.data.corpus.clean import active_rules
 from rlreason.stages.lineage import references
 from rlreason.stages.recipe import Step, load_steps
@@ -19,7 +21,7 @@ GIB = 2**30
 
 def describe(path: Path, overrides: list[str]) -> str:
     """The plan of a stage or recipe as text."""
-    sizes: dict[str, int | None] = {}
+    architectures: dict[str, Any] = {}
     vocabularies: dict[str, int] = {}
     blocks = []
     for step in load_steps(path, overrides):
@@ -28,8 +30,8 @@ def describe(path: Path, overrides: list[str]) -> str:
         if isinstance(step.config, CorpusConfig | TokenizerConfig):
             blocks.append(_data_plan(step))
             continue
-        num = sizes[step.name] = _num_parameters(step.config, sizes, vocabularies)
-        blocks.append(_stage_plan(step, step.config, num))
+        architectures[step.name] = _architecture(step.config, architectures, vocabularies)
+        blocks.append(_stage_plan(step, step.config, architectures[step.name]))
     return "\n\n".join(blocks)
 
 
@@ -45,7 +47,8 @@ def _data_plan(step: Step) -> str:
     )
 
 
-def _stage_plan(step: Step, config: ModelStage, num_parameters: int | None) -> str:
+def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
+    num_parameters = None if architecture is None else count_parameters(architecture)
     size = (
         f"{num_parameters:,} parameters"
         if num_parameters is not None
@@ -53,13 +56,16 @@ def _stage_plan(step: Step, config: ModelStage, num_parameters: int | None) -> s
     )
     lines = [f"{step.name}: {config.stage} of {config.model or 'a new model'}, {size}"]
     if not isinstance(config, EvaluateConfig):
-        keep_reference = isinstance(config, RLConfig) and config.algorithm.kl_coef > 0
-        memory = learner_bytes(num_parameters, config.learner, keep_reference=keep_reference)
-        lines.append(_workers("learner", config.learner, memory))
+        kl = config.algorithm.kl if isinstance(config, RLConfig) else None
+        # With LoRA the frozen weights are the reference, until it is refreshed.
+        keep_reference = kl is not None and (config.learner.lora is None or kl.refresh_every is not None)
+        lines += _learner_plan("learner", config.learner, architecture, keep_reference=keep_reference)
         lines.append(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
             f"lr {config.learner.lr:g}"
         )
+    if isinstance(config, RLConfig) and config.critic is not None:
+        lines += _learner_plan("critic", config.critic, architecture, keep_reference=False)
     asks = isinstance(config, SFTConfig) and config.knowledge is not None
     if isinstance(config, RLConfig) or config.eval is not None or asks:
         lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config)))
@@ -68,14 +74,27 @@ def _stage_plan(step: Step, config: ModelStage, num_parameters: int | None) -> s
         batch = config.prompts_per_step * config.samples_per_prompt
         lines.append(
             f"  {config.prompts_per_step} prompts x {config.samples_per_prompt} samples = {batch} a step, "
-            f"{config.algorithm.minibatches} update(s), staleness up to {config.max_staleness}, "
-            f"weights by {config.rollout.weight_sync}"
+            f"{config.algorithm.updates_per_step} update(s), staleness up to {config.max_staleness}, "
+            f"{'weights' if config.adapter_rank is None else 'the adapter'} by {config.rollout.weight_sync}"
         )
     for reward in config.rewards:
-        lines.append(f"  reward {reward.name}: {reward.path} x {reward.weight:g}")
+        lines.append(f"  reward {reward.name}: {reward.path or reward.model} x {reward.weight:g}")
     if config.eval is not None:
         lines.append(f"  evaluation: {', '.join(config.eval.tasks)}")
     return "\n".join(lines)
+
+
+def _learner_plan(kind: str, config: LearnerConfig, architecture: Any, *, keep_reference: bool) -> list[str]:
+    """Where it runs, and with LoRA what is trained."""
+    if architecture is None:
+        return [_workers(kind, config, None)]
+    num, num_adapter = count_parameters(architecture), None
+    lines: list[str] = []
+    if config.lora is not None:
+        num_adapter = count_parameters(architecture, config.lora) - num
+        lines.append(f"    LoRA of rank {config.lora.rank}: {num_adapter:,} parameters are trained")
+    memory = learner_bytes(num, config, keep_reference=keep_reference, num_adapter=num_adapter)
+    return [_workers(kind, config, memory), *lines]
 
 
 def _workers(kind: str, config: Any, memory_bytes: float | None) -> str:
@@ -84,23 +103,25 @@ def _workers(kind: str, config: Any, memory_bytes: float | None) -> str:
     return f"  {kind}: {config.workers} worker(s) x {where}{memory}"
 
 
-def learner_bytes(num_parameters: int | None, config: LearnerConfig, *, keep_reference: bool) -> float | None:
+def learner_bytes(
+    num_parameters: int, config: LearnerConfig, *, keep_reference: bool, num_adapter: int | None = None
+) -> float:
     """Weights, gradients and optimizer state of one worker (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1),
-    and the engine's whole copies: the reference, and in float32 below stage 3 the weights before the first step.
+    and the engine's whole copies: the reference, and in float32 below stage 3 what is trained before the first step.
+
+    `num_adapter`: parameters of LoRA, which are trained in place of the `num_parameters`; None: there is no LoRA.
     """
-    if num_parameters is None:
-        return None
     weight = BYTES[config.dtype]
     # AdamW's two moments in float32, and a float32 master copy where the weights are not float32.
     state = 8 if config.dtype == "float32" else 12
     shards = config.workers
-    per_parameter = (
-        weight / (shards if config.zero_stage >= 3 else 1)
-        + weight / (shards if config.zero_stage >= 2 else 1)
-        + state / (shards if config.zero_stage >= 1 else 1)
-    )
-    num_copies = keep_reference + (config.dtype == "float32" and config.zero_stage < 3)
-    return num_parameters * (per_parameter + weight * num_copies)
+    per_weight = weight / (shards if config.zero_stage >= 3 else 1)
+    per_trained = weight / (shards if config.zero_stage >= 2 else 1) + state / (shards if config.zero_stage >= 1 else 1)
+    if config.dtype == "float32" and config.zero_stage < 3:
+        per_trained += weight
+    num_trained = num_parameters if num_adapter is None else num_adapter
+    num_weights = num_parameters + (num_adapter or 0)
+    return num_weights * per_weight + num_trained * per_trained + keep_reference * num_parameters * weight
 
 
 def engine_bytes(num_parameters: int | None, config: ModelStage) -> float | None:
@@ -109,16 +130,31 @@ def engine_bytes(num_parameters: int | None, config: ModelStage) -> float | None
     return num_parameters * BYTES[config.dtype] + config.rollout.kv_cache_gib * GIB
 
 
-def _num_parameters(config: ModelStage, sizes: dict[str, int | None], vocabularies: dict[str, int]) -> int | None:
-    """Counted on the meta device, without memory; None for a model that is not on this machine."""
-    named = references(config)
-    if "model" in named:
-        return sizes.get(named["model"])
-    if config.model is not None and not Path(config.model).is_dir():
-        return None
+def count_parameters(architecture: Any, lora: LoRAConfig | None = None) -> int:
+    """Of the model that a Hugging Face configuration describes, with the adapter if there is one; on the meta device,
+    without memory. UserError where LoRA's targets are not in the model.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from rlreason.engines.learner_setup import adapt
+
+    with torch.device("meta"):
+        module = AutoModelForCausalLM.from_config(architecture)
+        if lora is not None:
+            adapt(module, lora, "language")
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _architecture(config: ModelStage, known: dict[str, Any], vocabularies: dict[str, int]) -> Any:
+    """The Hugging Face configuration of the stage's model; None for a model that is not on this machine. `known` are
+    those of the stages before.
+    """
+    named = references(config)
+    if "model" in named:
+        return known.get(named["model"])
+    if config.model is not None and not Path(config.model).is_dir():
+        return None
     from rlreason.engines.learner_setup import describe
 
     architecture = None
@@ -127,6 +163,4 @@ def _num_parameters(config: ModelStage, sizes: dict[str, int | None], vocabulari
         if "vocab_size" not in config.architecture and vocabulary is None:
             return None
         architecture = {"vocab_size": -(-(vocabulary or 0) // 64) * 64, **config.architecture}
-    described = describe(config.model, architecture)
-    with torch.device("meta"):
-        return sum(p.numel() for p in AutoModelForCausalLM.from_config(described).parameters())
+    return describe(config.model, architecture)

@@ -283,13 +283,15 @@ def _run_stage(
 
 def _stage(name: str) -> Stage:
     """The stage's `run`; imported late, each one pulls its own engines."""
-    from rlreason.stages import corpus, evaluate, rl, supervised, tokenizer
+    from rlreason.stages import corpus, evaluate, preferences, rl, supervised, tokenizer
 
     stages: dict[str, Stage] = {
         "corpus": corpus.run,
         "tokenizer": tokenizer.run,
         "pretrain": supervised.run,
         "sft": supervised.run,
+        "reward_model": preferences.run,
+        "dpo": preferences.run,
         "rl": rl.run,
         "evaluate": evaluate.run,
     }

@@ -2,21 +2,25 @@
 
     tasks -> rollout workers (vLLM) -> reward workers -> advantages -> learner workers (DeepSpeed) -> weights -> vLLM
 
-One loop for synchronous and asynchronous training: 1 + max_staleness batches of rollouts are in flight, so at
+One loop for synchronous and asynchronous training: 1 + max_staleness batches of rollouts are under way, so at
 staleness 0 each batch is written by the newest weights. The loop knows no backend, placement or algorithm.
-
-Notation: G = samples of a group.
 """
 
+import random
 import statistics
 import time
-from collections import deque
-from dataclasses import replace
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from rlreason.algorithms.guard import KL
+from rlreason.algorithms.kl import next_coef
+from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
-from rlreason.data.order import rows_between
+from rlreason.paths import find_function, require_arguments
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import (
     evaluate,
@@ -29,9 +33,12 @@ from rlreason.stages.evaluate import (
     task_sets,
 )
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.stages.rl_batch import num_tokens, rollout_metrics, total_rewards, train_sequences
-from rlreason.types import Group, LossSpec, PromptTask, RunError, TrainSequence, UserError
-from rlreason.workers.fleet import LearnerFleet, Pending, RolloutFleet
+from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
+from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
+from rlreason.stages.rl_guard import Watch
+from rlreason.stages.sampler import Batch, Sampler
+from rlreason.types import Group, Loss, PromptTask, RunError, Scored, TrainSequence, UserError, ValueLoss
+from rlreason.workers.fleet import LearnerFleet, RolloutFleet
 
 PROBE_TOKENS = 256
 """The parity probe after each sync is about so long."""
@@ -46,25 +53,26 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     everything = [*prompts, *chain(*sets.values())]
     require_reward(config.rewards, everything)
     require_tasks(config.rewards, everything)
-    with rollout_fleet(config, job, config.model, beside={"learner": config.learner}) as rollouts:
-        learners = LearnerFleet(
-            config.learner,
-            total_steps=config.steps * config.algorithm.minibatches,
-            seed=config.seed,
-            model=config.model,
-            keep_reference=config.algorithm.kl_coef > 0,
-        )
+    require_functions(config.algorithm)
+    beside = {"learner": config.learner} | ({"critic": config.critic} if config.critic else {})
+    with rollout_fleet(config, job, config.model, beside=beside) as rollouts:
+        common: dict[str, Any] = {"total_steps": config.steps * config.algorithm.updates_per_step, "seed": config.seed}
+        policy = LearnerFleet(config.learner, model=config.model, keep_reference=config.wants_reference, **common)
+        critic = LearnerFleet(config.critic, model=config.model, head="value", **common) if config.critic else None
+        fleets = [policy, critic] if critic else [policy]
         try:
-            learners.wait_ready()
+            for fleet in fleets:
+                fleet.wait_ready()
             job.log.event("learners ready")
             rollouts.wait_ready()
             job.log.event("rollouts ready")
-            learners.connect(rollouts, config.rollout)
-            figures = train(config, job, prompts, sets, rollouts, learners)
-            save_final(job, learners, tokenizer, kind="rl", config=config.model_dump(mode="json"))
+            policy.connect(rollouts, config.rollout)
+            figures, best = train(config, job, prompts, sets, rollouts, policy, critic)
+            save_final(job, policy, tokenizer, kind="rl", config=config.model_dump(mode="json"), model=best)
             return figures
         finally:
-            learners.shutdown()
+            for fleet in fleets:
+                fleet.shutdown()
 
 
 def train(
@@ -73,96 +81,147 @@ def train(
     prompts: list[PromptTask],
     sets: dict[str, list[PromptTask]],
     rollouts: RolloutFleet,
-    learners: LearnerFleet,
-) -> dict[str, float]:
-    """The loop. Returns the last evaluation's figures."""
-    checkpointer = Checkpointer(config.checkpoints, job.log, learners)
-    step = submitted = checkpointer.resume()["step"]
+    policy: LearnerFleet,
+    critic: LearnerFleet | None,
+) -> tuple[dict[str, float], Path | None]:
+    """The loop. Returns the last evaluation's figures, and the guard's choice of a policy in place of the last one.
+
+    `state` is that of the last finished step.
+    """
+    checkpointer = Checkpointer(config.checkpoints, job.log, policy, critic)
+    coef = config.algorithm.kl and config.algorithm.kl.coef
+    state = {"sampler": None, "kl_coef": coef, "watch": None} | checkpointer.resume()
+    step: int = state["step"]
     if step > config.steps:
         raise UserError(f"steps: {config.steps}, but {step} are done; raise it, or start anew with another --run-dir")
-    sync(config, learners, rollouts, prompts, version=step)
+    sampler, watch = Sampler(config, prompts, rollouts, state["sampler"]), Watch(config, job, policy, state["watch"])
+    sync(config, policy, rollouts, prompts, version=step)
     evaluate_every = (config.eval and config.eval.every) or config.steps
-    in_flight: deque[Pending] = deque()
     try:
         with Progress(job.name, total=config.steps, done=step) as bar:
             while True:
-                if step % evaluate_every == 0 or step == config.steps:
+                if step % evaluate_every == 0 or step == config.steps or watch.has_ended:
                     figures = evaluate(config, rollouts, sets, job, step=step)
-                if step == config.steps:
-                    return figures
-                while len(in_flight) <= config.max_staleness and submitted < config.steps:
-                    in_flight.append(
-                        rollouts.submit(batch_of(config, prompts, submitted), num_samples=config.samples_per_prompt)
-                    )
-                    submitted += 1
-                groups, metrics = rollouts.collect(in_flight.popleft())
-                report_rewards(groups, rollouts, config, job, step + 1)
-                rewards = total_rewards(groups, config.rewards, config.combine)
-                metrics |= rollout_metrics(groups, rewards, config.rewards, version=step)
+                    watch.observe(step, figures)
+                if step == config.steps or watch.has_ended:
+                    return watch.ended_with(figures)
+                while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
+                    sampler.start()
+                watch.reload(rollouts, step)
+                batch = watch.scored(sampler.collect())
+                report_rewards(batch.groups, rollouts, config, job, step + 1)
+                rewards = total_rewards(batch.groups, config.rewards, config.combine)
+                metrics = batch.metrics | rollout_metrics(batch.groups, rewards, config.rewards, version=step)
+                watch.observe(step, metrics)  # before the update: these are the weights that wrote the batch
                 with job.interrupts.shield():
-                    metrics |= update(config, learners, groups, rewards, step)
+                    metrics |= update(config, policy, critic, batch.kept, step, state["kl_coef"])
                     step += 1
-                    if "policy/loss" not in metrics:
-                        job.log.event("no update", step=step, reason="every sample was left out, as on_status says")
-                    metrics |= sync(config, learners, rollouts, prompts, version=step)
-                    metrics["throughput/rollout_tokens_per_s"] = num_tokens(groups) / metrics["time/rollout_s"]
+                    report_update(config, job, batch, metrics, step)
+                    metrics |= sync(config, policy, rollouts, prompts, version=step)
+                    metrics["throughput/rollout_tokens_per_s"] = num_tokens(batch.groups) / metrics["time/rollout_s"]
                     job.log.metrics(step, {"policy_version": step, **metrics})
-                    job.log.samples(sample_rows(groups, step, split="train", rewards=rewards))
-                    if checkpointer.is_due(step) or step == config.steps:
-                        checkpointer.save({"step": step})
+                    job.log.samples(sample_rows(batch.groups, step, split="train", rewards=rewards))
+                    watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
+                    coef = watch.raised(next_kl_coef(config, state, metrics))
+                    state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state()}
+                    if checkpointer.is_due(step) or step == config.steps or watch.has_ended:
+                        checkpointer.save(state)
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
     except KeyboardInterrupt:
         if not job.interrupts.is_broken:
-            checkpointer.save({"step": step})
+            checkpointer.save(state)
         raise
 
 
-def batch_of(config: RLConfig, prompts: list[PromptTask], step: int) -> list[PromptTask]:
-    """The prompts of one step: a pure function of the seed, so the data cursor is the step itself.
-
-    From the second epoch on, ids carry the epoch: request seeds come from them, and where two epochs meet one
-    prompt may be in a batch twice.
-    """
-    start = step * config.prompts_per_step
-    rows = rows_between(start, start + config.prompts_per_step, len(prompts), config.seed)
-    batch = []
-    for place, row in enumerate(rows, start):
-        prompt, epoch = prompts[row], place // len(prompts)
-        task = replace(prompt.task, id=f"{prompt.task.id}#{epoch + 1}") if epoch else prompt.task
-        batch.append(replace(prompt, task=task))
-    return batch
-
-
 def update(
-    config: RLConfig, learners: LearnerFleet, groups: list[Group], rewards: list[list[float]], step: int
-) -> dict[str, float]:
-    """The optimizer steps of one batch; metrics are the mean over them. None where every sample was left out."""
-    start_s = time.monotonic()
-    sequences = train_sequences(
-        groups, rewards, config.rewards, config.combine, config.algorithm, seed=config.seed + step
-    )
-    if not sequences:
+    config: RLConfig, policy: LearnerFleet, critic: LearnerFleet | None, groups: list[Group], step: int,
+    kl_coef: float | None,
+) -> dict[str, float]:  # fmt: skip
+    """The optimizer steps of one batch; metrics are the mean over them. No `policy/loss` where there was none."""
+    algorithm, rng = config.algorithm, random.Random(config.seed + step)
+    kept, start_s = Kept.of(groups, config.rewards, rng), time.monotonic()
+    if not kept.samples:
         return {"time/update_s": 0.0}
-    count = config.algorithm.minibatches
-    loss = LossSpec(
-        name="policy_gradient",
-        temperature=config.rollout.temperature,
-        clip_low=config.algorithm.clip_low,
-        clip_high=config.algorithm.clip_high,
-        kl_coef=config.algorithm.kl_coef,
-        on_policy=count == 1 and config.max_staleness == 0,
+    scores = score(config, policy, critic, kept.sequences())
+    score_s, start_s = time.monotonic() - start_s, time.monotonic()
+    sequences, metrics = train_sequences(
+        kept,
+        scores,
+        algorithm,
+        config.rewards,
+        config.combine,
+        kl_coef=kl_coef or 0.0,
+        max_response_tokens=config.rollout.max_response_tokens,
+        on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,
+        rng=rng,
     )
-    size = -(-len(sequences) // count)
-    parts = [
-        learners.finish_update(learners.submit_update(sequences[start : start + size], loss))
-        for start in range(0, len(sequences), size)
-    ]
-    metrics = {key: statistics.fmean(part[key] for part in parts) for key in parts[0]}
-    # Only before the first optimizer step do learner and engine hold the same weights.
-    first = {key: parts[0][key] for key in ("mismatch/logprob_gap_mean", "mismatch/kl")}
+    learners: list[tuple[LearnerFleet, Loss]] = []
+    if critic is not None:
+        learners.append((critic, ValueLoss(clip=algorithm.value_clip)))
+    if step >= (algorithm.critic_warmup_steps or 0):
+        learners.append((policy, policy_loss(algorithm, config.rollout, kl_coef or 0.0)))
+    parts = []
+    for part in minibatches(sequences, epochs=algorithm.epochs, count=algorithm.minibatches, rng=rng):
+        under_way = [(fleet, fleet.submit_update(part, loss)) for fleet, loss in learners]
+        parts.append({k: v for fleet, one in under_way for k, v in fleet.finish_update(one).items()})
+    metrics |= update_metrics(parts)
+    if algorithm.kl is not None and algorithm.kl.refresh_every and (step + 1) % algorithm.kl.refresh_every == 0:
+        policy.refresh_reference()
     took_s = time.monotonic() - start_s
-    num_trained = sum(sequence.num_trained_tokens for sequence in sequences)
-    return metrics | first | {"time/update_s": took_s, "throughput/train_tokens_per_s": num_trained / took_s}
+    num_trained = sum(sequence.num_trained_tokens for sequence in sequences) * algorithm.epochs
+    return metrics | {
+        "time/score_s": score_s,
+        "time/update_s": took_s,
+        "throughput/train_tokens_per_s": num_trained / took_s,
+    }
+
+
+def score(
+    config: RLConfig, policy: LearnerFleet, critic: LearnerFleet | None, sequences: list[TrainSequence]
+) -> Scores:
+    """What the algorithm asks of the models before the batch's first update."""
+
+    def flat(fleet: LearnerFleet | None, what: Scored, is_wanted: bool) -> torch.Tensor | None:
+        if fleet is None or not is_wanted:
+            return None
+        found = fleet.score(sequences, what, config.rollout.temperature)
+        return torch.tensor(list(chain(*found)), dtype=torch.float64)
+
+    return Scores(
+        proximal_N=flat(policy, "policy", config.algorithm.off_policy is not None),
+        reference_N=flat(policy, "reference", config.wants_reference),
+        value_N=flat(critic, "value", True),
+    )
+
+
+def report_update(config: RLConfig, job: Job, batch: Batch, metrics: dict[str, float], step: int) -> None:
+    """Events for a batch that is short or taught nothing."""
+    if len(batch.kept) < config.prompts_per_step and config.algorithm.dynamic_sampling is not None:
+        reason = f"max_draws is used up: {len(batch.kept)} of {len(batch.groups)} groups have rewards that differ"
+        job.log.event("short batch", step=step, reason=reason)
+    if "policy/loss" not in metrics:
+        waits = step <= (config.algorithm.critic_warmup_steps or 0)
+        reason = "only the critic learns yet" if waits else "no sample is left to train on"
+        job.log.event("no update", step=step, reason=reason)
+
+
+def next_kl_coef(config: RLConfig, state: dict[str, Any], metrics: dict[str, float]) -> float | None:
+    """The coefficient of the next step, which a controller steers where there is a target."""
+    kl, coef = config.algorithm.kl, state["kl_coef"]
+    if kl is None or kl.target is None or kl.horizon is None or "policy/kl" not in metrics:
+        return coef
+    num_samples = config.prompts_per_step * config.samples_per_prompt
+    return next_coef(coef, metrics["policy/kl"], target=kl.target, horizon=kl.horizon, num_samples=num_samples)
+
+
+def require_functions(algorithm: AlgorithmConfig) -> None:
+    """Raises UserError for an advantage or a loss of the user's that is not there or does not take its arguments."""
+    for key, path, args, num_tensors in (
+        ("advantage", algorithm.advantage, algorithm.advantage_args, 2),
+        ("loss", algorithm.loss, algorithm.loss_args, 4),
+    ):
+        if ":" in path:
+            require_arguments(find_function(path), f"algorithm.{key} `{path}`", *[None] * num_tensors, **args)
 
 
 def sync(
@@ -184,7 +243,7 @@ def sync(
 
 def probe_gap(learners: LearnerFleet, rollouts: RolloutFleet, tokens: tuple[int, ...]) -> float:
     """Largest over engines of the mean |learner - engine| logprob, in nats."""
-    ours = learners.logprobs(TrainSequence(tokens=tokens, mask=(1,) * len(tokens)))
+    ours = learners.score([TrainSequence(tokens=tokens, mask=(1,) * len(tokens))])[0]
     gaps = [
         statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
         for theirs in rollouts.prompt_logprobs(tokens)

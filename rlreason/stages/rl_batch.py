@@ -1,4 +1,4 @@
-"""From judged groups to training sequences and metrics. Pure functions; the RL loop calls them.
+"""Judged groups: their rewards, which samples count, mini-batches, metrics. Pure functions; the RL loop calls them.
 
 Notation: G = samples of a group.
 """
@@ -6,12 +6,11 @@ Notation: G = samples of a group.
 import random
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import nan
 
-from rlreason.algorithms.advantages import gdpo, group_relative
 from rlreason.config.rewards import CombineConfig, RewardConfig
-from rlreason.config.schema import AlgorithmConfig
 from rlreason.rewards.combine import actions, broken, combine, is_left_out, value_of
 from rlreason.types import Group, RunError, ScoreStatus, TrainSequence
 
@@ -33,52 +32,11 @@ def total_rewards(groups: list[Group], rewards: list[RewardConfig], rule: Combin
     return [[combine(scores, rewards, rule) for scores in group.scores] for group in groups]
 
 
-def train_sequences(
-    groups: list[Group],
-    totals: list[list[float]],
-    rewards: list[RewardConfig],
-    rule: CombineConfig,
-    algorithm: AlgorithmConfig,
-    seed: int,
-) -> list[TrainSequence]:
-    """Samples with their advantages, shuffled. A sample whose check did not work is left out as `on_status` says."""
-    rng = random.Random(seed)
-    kept = [kept_places(group, rewards) for group in groups]
-    if rule.mode == "gdpo":
-        values = [
-            {name: [value_of(group.scores[i][name]) for i in places] for name in group.scores[0]}
-            for group, places in zip(groups, kept, strict=True)
-        ]
-        advantages = gdpo(values, {reward.name: reward.weight for reward in rewards})
-    else:
-        advantages = [[total_G[i] for i in places] for places, total_G in zip(kept, totals, strict=True)]
-        if algorithm.shuffle_rewards:
-            advantages = shuffled(advantages, rng)
-        if algorithm.baseline == "group_mean":
-            advantages = [group_relative(total_G, normalize_std=algorithm.normalize_std) for total_G in advantages]
-    sequences = []
-    for group, places, advantage_G in zip(groups, kept, advantages, strict=True):
-        for i, advantage in zip(places, advantage_G, strict=True):
-            sample = group.samples[i]
-            sequences.append(
-                TrainSequence(tokens=sample.tokens, mask=sample.mask, logprobs=sample.logprobs, advantage=advantage)
-            )
-    rng.shuffle(sequences)
-    return sequences
-
-
 def kept_places(group: Group, rewards: list[RewardConfig]) -> list[int]:
     """Places of the samples that are trained on; none where one of them drops the group."""
     if any("drop_group" in actions(scores, rewards).values() for scores in group.scores):
         return []
     return [i for i, scores in enumerate(group.scores) if not is_left_out(scores, rewards)]
-
-
-def shuffled(rewards: list[list[float]], rng: random.Random) -> list[list[float]]:
-    """The control experiment: the same rewards, dealt out at random."""
-    deck = [reward for reward_G in rewards for reward in reward_G]
-    rng.shuffle(deck)
-    return [[deck.pop() for _ in reward_G] for reward_G in rewards]
 
 
 def broken_rewards(groups: list[Group], rewards: list[RewardConfig]) -> BrokenRewards | None:
@@ -107,6 +65,28 @@ def stop_on_broken_rewards(found: BrokenRewards, max_error_rate: float) -> None:
             "has the whole traceback; mend it and add --resume, or raise reward_workers.max_error_rate above "
             f"{max_error_rate:g}"
         )
+
+
+def minibatches(
+    sequences: list[TrainSequence], *, epochs: int, count: int, rng: random.Random
+) -> Iterator[list[TrainSequence]]:
+    """What each optimizer step trains on: `epochs` times the whole batch in `count` parts of nearly one size, at most
+    one part per sequence; from the second epoch on in a new order."""
+    order = list(sequences)
+    count = min(count, len(order))
+    for _ in range(epochs):
+        for i in range(count):
+            yield order[len(order) * i // count : len(order) * (i + 1) // count]
+        rng.shuffle(order)
+
+
+def update_metrics(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Means over a batch's optimizer steps. `mismatch/*` is that of the first: only before it do learner and engine
+    hold the same weights. Nothing where there was no step."""
+    if not parts:
+        return {}
+    first = {key: value for key, value in parts[0].items() if key.startswith("mismatch/")}
+    return {key: statistics.fmean(part[key] for part in parts) for key in parts[0]} | first
 
 
 def num_tokens(groups: list[Group]) -> int:

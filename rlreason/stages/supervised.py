@@ -7,11 +7,11 @@ number for each, and all conversations.
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rlreason.config.schema import PretrainConfig, SFTConfig
+from rlreason.config.schema import DataStageConfig, PretrainConfig, SFTConfig
 from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos, thinking_of
 from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
@@ -21,13 +21,11 @@ from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
 from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.types import LossSpec, Message, TrainSequence, UserError
+from rlreason.types import CrossEntropyLoss, Loss, Message, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet
 
-LOSS = LossSpec(name="cross_entropy")
-UPDATE_KEYS = {"policy/loss", "policy/grad_norm", "policy/lr"}
-"""What an update reports that means something without rollouts."""
+LOSS = CrossEntropyLoss()
 STEPS_AHEAD = 2
 """One step waits while another runs, so that the learners never wait for the driver."""
 
@@ -60,26 +58,50 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     if isinstance(config, PretrainConfig):
         sources, held_out = pretrain_sources(config, tokenizer)
     learners.wait_ready()
-    figures = train(config, job, learners, sources, held_out)
+
+    def stream(state: Any) -> Mixture:
+        return Mixture(sources, context_tokens=config.context_tokens, seed=config.seed, state=state)
+
+    figures = train(config, job, learners, stream, config.tokens_per_step, LOSS, held_out)
     save_final(job, learners, tokenizer, kind=config.stage, config=config.model_dump(mode="json"))
     learners.shutdown()
     return evaluate_model(config, job, str(job.log.final), sets, step=config.steps) | figures
 
 
+class Stream(Protocol):
+    """An endless stream of sequences, such as a Mixture."""
+
+    def batch(self, size: int, /) -> list[TrainSequence]: ...
+
+    def state(self) -> Any: ...
+
+    def metrics(self) -> dict[str, float]: ...
+
+
+class Measure(Protocol):
+    """What is measured each `every` steps, such as HeldOut."""
+
+    every: int
+
+    def measure(self, learners: LearnerFleet, job: Job, step: int, /) -> dict[str, float]: ...
+
+
 def train(
-    config: PretrainConfig | SFTConfig,
+    config: DataStageConfig,
     job: Job,
     learners: LearnerFleet,
-    sources: dict[str, Source],
-    held_out: HeldOut | None,
+    stream_from: Callable[[Any], Stream],
+    batch_size: int,
+    loss: Loss,
+    held_out: Measure | None,
 ) -> dict[str, float]:
-    """The loop. Returns the last bits per byte.
+    """The loop of each stage that trains on rows. Returns the last measured figures.
 
-    `state` is that of the last finished step: batches that are drawn but not yet trained on are drawn again.
+    `stream_from` makes the stream from a state (None: it begins), which is that of the last finished step.
     """
     checkpointer = Checkpointer(config.checkpoints, job.log, learners)
     state = begin(checkpointer, config.steps)
-    mixture = Mixture(sources, context_tokens=config.context_tokens, seed=config.seed, state=state["data"])
+    stream = stream_from(state["data"])
     measure_every, save_every = held_out.every if held_out else None, config.checkpoints.every
     submitted: deque[Any] = deque()
     idle_s = 0.0  # since when the learners had nothing older to do
@@ -88,7 +110,7 @@ def train(
         """The oldest step under way."""
         nonlocal idle_s
         pending, data, metrics, num_trained, start_s = submitted[0]
-        metrics |= {key: value for key, value in learners.finish_update(pending).items() if key in UPDATE_KEYS}
+        metrics |= learners.finish_update(pending)
         submitted.popleft()
         start_s, idle_s = max(start_s, idle_s), time.monotonic()
         metrics["throughput/train_tokens_per_s"] = num_trained / (idle_s - start_s)
@@ -111,13 +133,13 @@ def train(
                 # Nothing is under way at a checkpoint or a measurement: they are of the weights of that step.
                 stop = min(next_due(step, every, config.steps) for every in (measure_every, save_every))
                 while len(submitted) < STEPS_AHEAD and step + len(submitted) < stop:
-                    batch = mixture.batch(config.tokens_per_step)
-                    drawn = mixture.state(), mixture.metrics(), sum(s.num_trained_tokens for s in batch)
+                    batch = stream.batch(batch_size)
+                    drawn = stream.state(), stream.metrics(), sum(s.num_trained_tokens for s in batch)
                     with job.interrupts.shield():
-                        submitted.append((learners.submit_update(batch, LOSS), *drawn, time.monotonic()))
+                        submitted.append((learners.submit_update(batch, loss), *drawn, time.monotonic()))
                 with job.interrupts.shield():
                     metrics = finish()
-                bar.step(state["step"], f"loss {metrics['policy/loss']:.4f}")
+                bar.step(state["step"], f"loss {metrics[f'{learners.prefix}/loss']:.4f}")
     except KeyboardInterrupt:
         if not job.interrupts.is_broken:
             while submitted:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,10 @@ def cluster() -> Iterator[None]:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
     try:
         yield
+    except (KeyboardInterrupt, UserError, RunError) as error:
+        # What the block held, such as a Ray Data executor, ends while Ray still answers; after that it would complain.
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         ray.shutdown()
 

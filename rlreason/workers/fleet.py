@@ -5,9 +5,9 @@ Does not: restart a dead rollout or learner worker (the run ends with one line a
 """
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.data.batch import Plan, plan_micro_batches
-from rlreason.types import Group, LossSpec, PromptTask, TrainSequence, UpdateStats
+from rlreason.types import BatchSize, Group, Head, Loss, PromptTask, Scored, TrainSequence, UpdateStats
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.learner import LearnerWorker
 from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
@@ -28,59 +28,83 @@ CHUNKS_PER_WORKER = 32
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Groups on their way."""
+    """Groups on their way, which one engine writes."""
 
     prompts: list[PromptTask]
-    sampled: list[Any]
-    """Object references of lists of groups of samples."""
-    scored: "list[Future[ScoredChunk]]"
+    sampled: Any
+    """Object reference of a list of groups of samples."""
+    scored: "Future[ScoredChunk]"
     started_s: float
 
 
 class RolloutFleet:
     """Rollout workers, each a vLLM engine, with the reward workers that judge what they write."""
 
-    def __init__(self, model: str, config: RolloutConfig, *, dtype: str, seed: int, rewards: RewardFleet) -> None:
+    def __init__(
+        self,
+        model: str,
+        config: RolloutConfig,
+        *,
+        dtype: str,
+        seed: int,
+        rewards: RewardFleet,
+        adapter_rank: int | None = None,
+    ) -> None:
+        """`adapter_rank`: of the LoRA adapters that come in place of whole weights."""
         self._config, self._rewards = config, rewards
+        self._num_chunks = 0  # sent so far; engines take turns
         actor = ray.remote(RolloutWorker).options(max_concurrency=10_000, **worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
-        self._ready = [worker.start.remote(model, config, dtype, seed) for worker in self.workers]
+        self._ready = [worker.start.remote(model, config, dtype, seed, adapter_rank) for worker in self.workers]
 
     def wait_ready(self) -> None:
         get(self._ready)
 
-    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> Pending:
+    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> list[Pending]:
         """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written."""
         size = max(1, len(prompts) // (len(self.workers) * CHUNKS_PER_WORKER))
-        chunks = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        sampled, scored = [], []
-        for number, chunk in enumerate(chunks):
-            worker = self.workers[number % len(self.workers)]
-            at = self._config.temperature if temperature is None else temperature
-            sampled.append(worker.generate.remote(chunk, num_samples, at, self._config.max_response_tokens))
-            scored.append(self._rewards.submit(chunk, sampled[-1]))
-        return Pending(prompts, sampled, scored, time.monotonic())
+        at = self._config.temperature if temperature is None else temperature
+        started_s, pending = time.monotonic(), []
+        for start in range(0, len(prompts), size):
+            chunk = prompts[start : start + size]
+            worker = self.workers[self._num_chunks % len(self.workers)]
+            self._num_chunks += 1
+            sampled = worker.generate.remote(chunk, num_samples, at, self._config.max_response_tokens)
+            pending.append(Pending(chunk, sampled, self._rewards.submit(chunk, sampled), started_s))
+        return pending
 
-    def collect(self, pending: Pending) -> tuple[list[Group], dict[str, float]]:
+    def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
+        """Those that are done, of which there is at least one, and the others."""
+        wait([one.scored for one in pending], return_when=FIRST_COMPLETED)
+        done = [one.scored.done() for one in pending]
+        return list(compress(pending, done)), [one for one, is_done in zip(pending, done, strict=True) if not is_done]
+
+    def collect(self, pending: list[Pending]) -> tuple[list[Group], dict[str, float]]:
         """The groups in the order of their prompts, and how long each phase took."""
         try:
-            chunks = [future.result() for future in pending.scored]
+            chunks = [one.scored.result() for one in pending]
         except ray.exceptions.RayError:
-            get(pending.sampled)  # If a rollout worker failed, this says so in one line.
+            get([one.sampled for one in pending])  # If a rollout worker failed, this says so in one line.
             raise
         sampled_s = max(chunk.sampled_s for chunk in chunks)
         scored_s = max(chunk.scored_s for chunk in chunks)
-        samples = [group for chunk in chunks for group in chunk.samples]
-        scores = [group for chunk in chunks for group in chunk.scores]
+        prompts = chain.from_iterable(one.prompts for one in pending)
+        samples = chain.from_iterable(chunk.samples for chunk in chunks)
+        scores = chain.from_iterable(chunk.scores for chunk in chunks)
         groups = [
             Group(task=prompt.task, samples=tuple(group), scores=tuple(verdicts))
-            for prompt, group, verdicts in zip(pending.prompts, samples, scores, strict=True)
+            for prompt, group, verdicts in zip(prompts, samples, scores, strict=True)
         ]
-        return groups, {"time/rollout_s": sampled_s - pending.started_s, "time/reward_s": scored_s - sampled_s}
+        started_s = min(one.started_s for one in pending)
+        return groups, {"time/rollout_s": sampled_s - started_s, "time/reward_s": scored_s - sampled_s}
 
     def restarts(self) -> list[str]:
         """Why reward workers were replaced since the last call."""
         return self._rewards.restarts()
+
+    def reload_scorers(self) -> list[str]:
+        """Names of the reward models whose files were replaced; the scorers hold the new ones now."""
+        return self._rewards.scorers.reload() if self._rewards.scorers else []
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""
@@ -105,51 +129,55 @@ class LearnerFleet:
         seed: int,
         model: str | None = None,
         architecture: dict[str, Any] | None = None,
+        head: Head = "language",
         keep_reference: bool = False,
     ) -> None:
         self.config = config
+        self.prefix = {"language": "policy", "value": "critic", "score": "reward_model"}[head]
+        """Of its metrics' keys."""
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
         address = get(self.workers[0].address.remote())
         self._ready = [
-            worker.start.remote(rank, config, address, total_steps, seed, model, architecture, keep_reference)
+            worker.start.remote(rank, config, address, total_steps, seed, model, architecture, head, keep_reference)
             for rank, worker in enumerate(self.workers)
         ]
 
     def wait_ready(self) -> None:
         get(self._ready)
 
-    def submit_update(self, sequences: list[TrainSequence], loss: LossSpec) -> Any:
+    def submit_update(self, sequences: list[TrainSequence], loss: Loss) -> Any:
         """Starts one optimizer step on the batch; `finish_update` waits for it."""
-        num_trained = sum(sequence.num_trained_tokens for sequence in sequences)
+        size = BatchSize.of(sequences)
         return [
-            worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, num_trained)
+            worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, size)
             for worker, micros in zip(self.workers, self._plan(sequences), strict=True)
         ]
 
     def finish_update(self, pending: Any) -> dict[str, float]:
-        """Metrics of the step, over all ranks."""
-        return merge_stats(get(pending))
+        """Metrics of the step, over all ranks; loss, gradient norm and learning rate under `prefix`."""
+        return merge_stats(get(pending), self.prefix)
 
-    def logprobs(self, sequence: TrainSequence) -> list[float]:
-        """Logprobs of the sequence's masked tokens. All ranks compute it: sharded parameters need them."""
-        found = get([worker.logprobs.remote([[sequence]]) for worker in self.workers])
-        return found[0][0]
-
-    def total_logprobs(self, sequences: list[TrainSequence]) -> list[float]:
-        """Sum of the logprobs of each sequence's masked tokens, in nats; the ranks share the work."""
+    def score(
+        self, sequences: list[TrainSequence], what: Scored = "policy", temperature: float = 1.0
+    ) -> list[list[float]]:
+        """Of each sequence's masked tokens: logprobs or values. The ranks share the work."""
         plan = self._plan(sequences)
         found = get(
             [
-                worker.logprobs.remote([[sequences[i] for i in micro] for micro in micros])
+                worker.score.remote([[sequences[i] for i in micro] for micro in micros], what, temperature)
                 for worker, micros in zip(self.workers, plan, strict=True)
             ]
         )
-        totals = [0.0] * len(sequences)
+        scores: list[list[float]] = [[]] * len(sequences)
         for micros, of_rank in zip(plan, found, strict=True):
-            for index, logprobs in zip(chain(*micros), of_rank, strict=True):
-                totals[index] = sum(logprobs)
-        return totals
+            for index, of_sequence in zip(chain(*micros), of_rank, strict=True):
+                scores[index] = of_sequence
+        return scores
+
+    def refresh_reference(self) -> None:
+        """The reference policy becomes the present one."""
+        get([worker.refresh_reference.remote() for worker in self.workers])
 
     def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
         """The likeliest tokens after each prompt. All ranks compute it."""
@@ -157,7 +185,10 @@ class LearnerFleet:
 
     def _plan(self, sequences: list[TrainSequence]) -> Plan:
         lengths = [len(sequence.tokens) for sequence in sequences]
-        return plan_micro_batches(lengths, len(self.workers), self.config.micro_batch_tokens, self.config.pack_tokens)
+        groups = [sequence.group for sequence in sequences]
+        return plan_micro_batches(
+            lengths, len(self.workers), self.config.micro_batch_tokens, self.config.pack_tokens, groups
+        )
 
     def connect(self, rollouts: RolloutFleet, config: RolloutConfig) -> None:
         address = get(self.workers[0].address.remote())
@@ -181,18 +212,13 @@ class LearnerFleet:
             ray.kill(worker)
 
 
-def merge_stats(ranks: list[UpdateStats]) -> dict[str, float]:
+def merge_stats(ranks: list[UpdateStats], model: str) -> dict[str, float]:
     """Metrics of one update from its ranks' sums."""
     count = max(1, sum(rank.num_tokens for rank in ranks))
-    optional = {
-        "policy/kl": [rank.kl for rank in ranks if rank.kl is not None],
-        "policy/entropy": [rank.entropy for rank in ranks if rank.entropy is not None],
-    }
-    return {key: sum(values) / count for key, values in optional.items() if values} | {
-        "policy/loss": sum(rank.loss for rank in ranks),
-        "policy/clip_fraction": sum(rank.num_clipped for rank in ranks) / count,
-        "policy/grad_norm": ranks[0].grad_norm,
-        "policy/lr": ranks[0].lr,
-        "mismatch/logprob_gap_mean": sum(rank.logprob_gap for rank in ranks) / count,
-        "mismatch/kl": sum(rank.mismatch_kl for rank in ranks) / count,
+    keys = dict.fromkeys(chain.from_iterable(rank.sums for rank in ranks))
+    return {
+        f"{model}/loss": sum(rank.loss for rank in ranks),
+        f"{model}/grad_norm": ranks[0].grad_norm,
+        f"{model}/lr": ranks[0].lr,
+        **{key: sum(rank.sums.get(key, 0.0) for rank in ranks) / count for key in keys},
     }

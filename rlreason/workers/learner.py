@@ -9,7 +9,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
-from rlreason.types import LossSpec, TrainSequence, UpdateStats
+from rlreason.types import BatchSize, Head, Loss, Scored, TrainSequence, UpdateStats
 from rlreason.workers.weight_sync import RayWeightSyncClient
 
 
@@ -31,6 +31,7 @@ class LearnerWorker:
         seed: int,
         model: str | None,
         architecture: dict[str, Any] | None,
+        head: Head,
         keep_reference: bool,
     ) -> None:
         os.environ.update(
@@ -51,26 +52,32 @@ class LearnerWorker:
             seed=seed,
             model=model,
             architecture=architecture,
+            head=head,
             keep_reference=keep_reference,
         )
 
-    def update(self, micro_batches: list[list[TrainSequence]], loss: LossSpec, num_trained_tokens: int) -> UpdateStats:
-        return self._engine.update(micro_batches, loss, num_trained_tokens)
+    def update(self, micro_batches: list[list[TrainSequence]], loss: Loss, size: BatchSize) -> UpdateStats:
+        return self._engine.update(micro_batches, loss, size)
 
-    def logprobs(self, micro_batches: list[list[TrainSequence]]) -> list[list[float]]:
-        return self._engine.logprobs(micro_batches)
+    def score(self, micro_batches: list[list[TrainSequence]], what: Scored, temperature: float) -> list[list[float]]:
+        return self._engine.score(micro_batches, what, temperature)
+
+    def refresh_reference(self) -> None:
+        self._engine.refresh_reference()
 
     def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
         return self._engine.continue_greedily(prompts, num_tokens)
 
     def connect(self, rollout_workers: list[ActorHandle], config: RolloutConfig, address: tuple[str, int]) -> None:
         """Opens the way for weights to the rollout workers."""
-        from rlreason.engines.weight_sender import BucketSender, Sender, VllmSender
+        from rlreason.engines.weight_sender import AdapterSender, BucketSender, Sender, VllmSender
 
-        rank, weights = self._engine.rank, self._engine.named_weights
+        rank, weights, lora = self._engine.rank, self._engine.named_weights, self._engine.config.lora
         self._client = RayWeightSyncClient(rollout_workers)
-        if config.weight_sync == "ray_object_store":
-            self._sender: Sender = BucketSender(
+        if lora is not None and lora.send == "adapter":
+            self._sender: Sender = AdapterSender(self._engine.adapter, self._client, is_sender=rank == 0)
+        elif config.weight_sync == "ray_object_store":
+            self._sender = BucketSender(
                 weights, self._client, is_sender=rank == 0, bucket_bytes=config.sync_bucket_bytes
             )
         else:

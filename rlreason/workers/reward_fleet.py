@@ -1,5 +1,7 @@
 """The reward fleet: all reward workers of a stage, where they run and what happens when one is lost.
 
+Functions are called by reward workers, reward models by scorer workers at the same time.
+
 A worker that dies, is stuck or has grown too large is replaced, and what it had been given is scored by another one:
 each sample gets its verdicts once. Text and verdicts pass through. Does not judge and does not combine verdicts.
 """
@@ -14,12 +16,13 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from rlreason.config.rewards import RewardConfig, RewardWorkerConfig
+from rlreason.config.rewards import RewardConfig, RewardWorkerConfig, ScorerConfig
 from rlreason.rewards.combine import actions
 from rlreason.rewards.load import Attempt
 from rlreason.types import PromptTask, Sample, Score
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.reward import LoadFailure, RewardWorker
+from rlreason.workers.scorer import ScorerFleet
 
 MAX_LOSSES = 5
 """Workers that an attempt may cost before its verdict is `verifier_error`. Only the call that ran when a worker was
@@ -69,16 +72,23 @@ class RewardFleet:
     A thread of its own hands the chunks out, so that scoring goes on while the driver does something else.
     """
 
-    def __init__(self, rewards: list[RewardConfig], config: RewardWorkerConfig) -> None:
-        self._rewards, self._config = rewards, config
+    def __init__(
+        self, rewards: list[RewardConfig], config: RewardWorkerConfig, scorers: ScorerConfig | None = None
+    ) -> None:
+        """`scorers`: where reward models run, if there are any among the rewards."""
+        models = [reward for reward in rewards if reward.model is not None]
+        self.scorers = ScorerFleet(models, scorers or ScorerConfig()) if models else None
+        self._rewards, self._config = [reward for reward in rewards if reward.model is None], config
         self._actor = ray.remote(RewardWorker).options(**worker_options(config))
-        self._workers = [_Worker(self._actor.remote(rewards)) for _ in range(config.workers)]
+        self._workers = [_Worker(self._actor.remote(self._rewards)) for _ in range(config.workers)]
         self._restarts: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(config.workers * config.max_queued)
 
     def check(self) -> dict[str, str] | LoadFailure:
         """What rewards say of themselves, by name, on the first worker; or one that does not load, on any."""
+        if self.scorers is not None:
+            self.scorers.wait_ready()
         found = get([worker.handle.check.remote() for worker in self._workers])
         for worker in self._workers:
             worker.is_up = True
@@ -104,6 +114,8 @@ class RewardFleet:
             self._loop = None
         for worker in self._workers:
             ray.kill(worker.handle)
+        if self.scorers is not None:
+            self.scorers.shutdown()
 
     async def _score_chunk(self, prompts: list[PromptTask], sampled: Any) -> ScoredChunk:
         groups: list[list[Sample]] = await sampled
@@ -118,9 +130,13 @@ class RewardFleet:
             for prompt, group in zip(prompts, groups, strict=True)
             for sample in group
         ]
-        scores = iter(await self._score(attempts))
+        by_functions, by_models = await asyncio.gather(self._score(attempts), self._score_by_models(attempts))
+        scores = iter([one | other for one, other in zip(by_functions, by_models, strict=True)])
         verdicts = [[next(scores) for _ in group] for group in groups]
         return ScoredChunk(samples=groups, scores=verdicts, sampled_s=sampled_s, scored_s=time.monotonic())
+
+    async def _score_by_models(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
+        return [{}] * len(attempts) if self.scorers is None else await self.scorers.score(attempts)
 
     async def _score(
         self, attempts: list[Attempt], *, avoid: _Worker | None = None, num_lost: int = 0, is_retry: bool = False

@@ -1,14 +1,14 @@
 """The rollout worker: one vLLM engine in a Ray process. It turns tasks into samples."""
 
 import hashlib
-from pathlib import Path
+import json
 from typing import Any
 
 import numpy as np
 
 from rlreason.config.schema import RolloutConfig
 from rlreason.types import PromptTask, Sample
-from rlreason.workers.weight_sync import bucket_to_file
+from rlreason.workers.weight_sync import bucket_file
 
 
 def request_seed(run_seed: int, version: int, task_id: str, index: int, turn: int = 0) -> int:
@@ -20,14 +20,14 @@ def request_seed(run_seed: int, version: int, task_id: str, index: int, turn: in
 class RolloutWorker:
     """Ray actor (asynchronous: groups run side by side). Call `start` first."""
 
-    async def start(self, model: str, config: RolloutConfig, dtype: str, seed: int) -> None:
+    async def start(self, model: str, config: RolloutConfig, dtype: str, seed: int, adapter_rank: int | None) -> None:
         from rlreason.data.chat import load_tokenizer, stop_ids
         from rlreason.engines.rollout import RolloutEngine
 
         self._config, self._seed = config, seed
         self._tokenizer = load_tokenizer(model)
         self._stop_ids = stop_ids(model, self._tokenizer)
-        self._engine = RolloutEngine(model, config, dtype=dtype, seed=seed)
+        self._engine = RolloutEngine(model, config, dtype=dtype, seed=seed, adapter_rank=adapter_rank)
 
     async def generate(
         self, prompts: list[PromptTask], num_samples: int, temperature: float, max_tokens: int
@@ -63,11 +63,14 @@ class RolloutWorker:
         await self._engine.start_weight_update()
 
     async def load_bucket(self, bucket: np.ndarray) -> None:
-        path = bucket_to_file(bucket)
-        try:
+        with bucket_file(bucket, "weights.safetensors") as path:
             await self._engine.update_weights({"path": str(path)})
-        finally:
-            Path(path).unlink()
+
+    async def load_adapter(self, bucket: np.ndarray, config: dict[str, Any]) -> None:
+        """A LoRA adapter; `config` is its adapter_config.json."""
+        with bucket_file(bucket, "adapter_model.safetensors") as path:
+            path.with_name("adapter_config.json").write_text(json.dumps(config))
+            await self._engine.load_adapter(path.parent)
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
         await self._engine.update_weights(update_info)

@@ -6,6 +6,8 @@ driver is not involved. A bucket is safetensors bytes, so nothing is unpickled a
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,11 @@ class RayWeightSyncClient:
             from safetensors.torch import save
 
             bucket = ray.put(np.frombuffer(save(update_info["tensors"]), dtype=np.uint8))
-            ray.get([worker.load_bucket.remote(bucket) for worker in self._workers])
+            if "adapter_config" in update_info:
+                adapter_config = update_info["adapter_config"]
+                ray.get([worker.load_adapter.remote(bucket, adapter_config) for worker in self._workers])
+            else:
+                ray.get([worker.load_bucket.remote(bucket) for worker in self._workers])
         else:
             ray.get([worker.update_weights.remote(update_info) for worker in self._workers])
 
@@ -40,11 +46,14 @@ class RayWeightSyncClient:
         ray.get([worker.finish_weight_update.remote(self.version) for worker in self._workers])
 
 
-def bucket_to_file(bucket: np.ndarray) -> Path:
-    """The bucket as a file that this host's vLLM processes can read: in memory where the system has /dev/shm."""
+@contextmanager
+def bucket_file(bucket: np.ndarray, name: str) -> Iterator[Path]:
+    """The bucket as a file that this host's vLLM processes can read, in a folder of its own: in memory where the system
+    has /dev/shm. Both go when the block ends.
+    """
     shared = Path("/dev/shm")
     has_room = shared.is_dir() and os.statvfs(shared).f_bavail * os.statvfs(shared).f_frsize > 2 * bucket.nbytes
-    descriptor, name = tempfile.mkstemp(prefix="rlreason-", suffix=".safetensors", dir=shared if has_room else None)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(bucket.data)
-    return Path(name)
+    with tempfile.TemporaryDirectory(prefix="rlreason-", dir=shared if has_room else None) as folder:
+        path = Path(folder) / name
+        path.write_bytes(bucket.data)
+        yield path

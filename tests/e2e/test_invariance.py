@@ -9,7 +9,7 @@ from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConf
 from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.data.mixture import Mixture, Source
-from rlreason.types import LossSpec, PromptTask, Sample, TrainSequence
+from rlreason.types import CrossEntropyLoss, PromptTask, Sample, TrainSequence
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 
 pytestmark = pytest.mark.engines
@@ -41,7 +41,7 @@ def curve(model: Path, *, workers: int, zero_stage: int, pack_tokens: int | None
     )
     learners = LearnerFleet(config, total_steps=NUM_STEPS, seed=0, model=str(model))
     learners.wait_ready()
-    loss = LossSpec(name="cross_entropy")
+    loss = CrossEntropyLoss()
     steps = [learners.finish_update(learners.submit_update(batch, loss)) for batch in batches()]
     learners.shutdown()
     return [(step["policy/loss"], step["policy/grad_norm"]) for step in steps]

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.algorithms.advantages import group_relative
 from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
 from rlreason.stages.rl import probe_gap
-from rlreason.types import LossSpec, PromptTask, TrainSequence
+from rlreason.types import PolicyLoss, PromptTask, TrainSequence
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 
 pytestmark = pytest.mark.engines
@@ -44,12 +43,12 @@ class Rig:
         """Samples, then one optimizer step with made-up rewards; nothing is synced."""
         groups, _ = self.rollouts.collect(self.rollouts.submit(prompts, num_samples=4, temperature=temperature))
         sequences = [
-            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, advantage=advantage)
+            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, advantages=(advantage,) * len(s.tokens))
             for group in groups
-            for s, advantage in zip(group.samples, group_relative([0.0, 1.0, 0.0, 0.0]), strict=True)
+            for s, advantage in zip(group.samples, (-0.25, 0.75, -0.25, -0.25), strict=True)
         ]
         assert {s.policy_version for group in groups for s in group.samples} == {self.version}
-        loss = LossSpec(name="policy_gradient", temperature=temperature, on_policy=True)
+        loss = PolicyLoss(name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28}, temperature=temperature)
         return self.learners.finish_update(self.learners.submit_update(sequences, loss))
 
     def weights(self, path: Path) -> dict:

@@ -35,7 +35,7 @@ def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: P
     short += ["30-pretrain.steps=8", "30-pretrain.data.chains.args.num=1500", "30-pretrain.held_out.every=4"]
     short += ["40-sft.steps=4", "40-sft.data.chains.args.num=1000", "40-sft.knowledge.questions.args.num=20"]
     short += ["60-rl.steps=2", "60-rl.tasks.chains.args.num=100", "60-rl.checkpoints.every=1"]
-    short += ["60-rl.algorithm.kl_coef=0.01", "60-rl.algorithm.minibatches=2"]
+    short += ["60-rl.algorithm.kl={estimator: k2, coef: 0.01}", "60-rl.algorithm.minibatches=2"]
     stages = ["10-corpus", "20-tokenizer", "30-pretrain", "40-sft", "60-rl", "70-evaluate"]
     for stage in stages[2:]:
         nums = {"chains": 50, "chains_plain": 10, "known": 10, "known_refused": 10, "unknown": 10, "identity": 5}

@@ -58,7 +58,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no generator": ({"tasks": {"generate": "rlreason.data.chains:task"}}, ["no function 'task'", "tasks"]),
     "wrong generator arguments": ({"tasks.args": {"nun": 1}}, ["wrong `args`", "nun"]),
     "no such model": ({"model": "/nowhere/model"}, ["model `/nowhere/model`", "no such directory"]),
-    "group of one": ({"samples_per_prompt": 1}, ["samples_per_prompt: 1", "group_mean", "use 2 or more"]),
+    "group of one": (
+        {"samples_per_prompt": 1},
+        ["samples_per_prompt: 1", "algorithm.advantage: grpo", "use 2 or more"],
+    ),
     "not divisible": ({"algorithm": {"minibatches": 3}}, ["algorithm.minibatches", "batch of 8", "divide by 3"]),
     "too few samples": ({"learner.workers": 9}, ["learner.workers: 9 workers for 8"]),
     "too many workers": (
@@ -82,6 +85,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no reward function": (
         {"rewards": [{"name": "a", "path": f"{REWARDS}:even"}]},
         [str(REWARDS), "no function 'even'", "did you mean evens"],
+    ),
+    "no loss file": ({"algorithm": {"loss": "losess.py:f"}}, ["losess.py does not exist"]),
+    "an advantage that lacks an argument": (
+        {"algorithm": {"advantage": f"{REWARDS}:evens", "advantage_args": {"factor": 2}}},
+        [f"algorithm.advantage `{REWARDS}:evens`", "wrong `args`", "factor"],
     ),
     "no reward module": ({"rewards": [{"name": "a", "path": "nowhere.at_all:f"}]}, ["no module 'nowhere'"]),
 }

@@ -28,12 +28,16 @@ def test_a_sample_is_aligned(field: str) -> None:
         Sample(**{**SAMPLE, field: SAMPLE[field][:-1]})
 
 
-def test_a_train_sequence_is_aligned() -> None:
-    assert TrainSequence(tokens=(1, 2), mask=(0, 1)).logprobs == ()
+COLUMNS = ["logprobs", "old_logprobs", "reference_logprobs", "advantages", "weights", "values", "returns"]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_train_sequence_is_aligned(column: str) -> None:
+    assert getattr(TrainSequence(tokens=(1, 2), mask=(0, 1)), column) == ()
     with pytest.raises(AssertionError, match="tokens and mask"):
         TrainSequence(tokens=(1, 2), mask=(1,))
-    with pytest.raises(AssertionError, match="tokens and logprobs"):
-        TrainSequence(tokens=(1, 2), mask=(0, 1), logprobs=(0.0,))
+    with pytest.raises(AssertionError, match="differs from tokens"):
+        TrainSequence(tokens=(1, 2), mask=(0, 1), **{column: (0.0,)})
 
 
 def test_a_group_has_a_verdict_for_each_sample() -> None:

@@ -25,7 +25,6 @@ RL: dict[str, Any] = {
 }
 
 SHIPPED = {"name": "math", "path": "rlreason.rewards.math:reward"}
-TWO = [{"name": "a", "path": "m:f"}, {"name": "b", "path": "m:f"}]
 
 
 @pytest.fixture
@@ -109,13 +108,6 @@ def test_a_dump_holds_every_default_and_loads_to_the_same(file: Path, tmp_path: 
         ({"learner": {}}, "missing key `learner.lr`"),
         ({"tasks": {"generate": None}}, "exactly one of `path`"),
         ({"tasks": {"path": "x", "generate": "m:f"}}, "exactly one of `path`"),
-        ({"samples_per_prompt": 1}, "algorithm.baseline: none"),
-        ({"algorithm": {"minibatches": 3}}, "does not divide by 3"),
-        ({"learner": {"lr": 1e-4, "workers": 9}}, "9 workers for 8 samples"),
-        ({"learner": {"lr": 1e-4, "workers": 5}, "algorithm": {"minibatches": 2}}, "5 workers for 4 samples"),
-        ({"rollout": {"max_context_tokens": 64, "max_response_tokens": 64}}, "must be smaller"),
-        ({"rewards": [{"name": "a", "path": "m:f"}, {"name": "a", "path": "m:g"}]}, "same name"),
-        ({"rewards": []}, "needs at least one"),
         ({"rewards": [SHIPPED | {"env": ["A_KEY"]}]}, "rewards.0: env has no effect on rlreason.rewards.math:reward"),
         ({"rewards": [SHIPPED | {"memory_gib": 1}]}, "rewards.0: memory_gib has no effect on rlreason.rewards"),
         ({"rewards": [SHIPPED | {"on_status": {"timeout": "skip"}}]}, "rewards.0.on_status.timeout: "),
@@ -123,17 +115,10 @@ def test_a_dump_holds_every_default_and_loads_to_the_same(file: Path, tmp_path: 
         ({"reward_workers": {"gpus": 1}}, "reward_workers.gpus: "),
         ({"combine": {"mode": "max"}}, "combine.mode: "),
         ({"combine": {"mode": "gate"}}, "combine: `gate` names the deciding reward"),
-        ({"combine": {"gate": "math"}}, "combine: `gate` names the deciding reward"),
-        ({"rewards": TWO, "combine": {"mode": "gate", "gate": "mth"}}, "no reward is called `mth`; there are a, b"),
-        ({"combine": {"mode": "gate", "gate": "math"}}, "combine.mode: gate has no effect"),
-        ({"rewards": TWO, "combine": {"mode": "gate", "gate": ["a", "b"]}}, "combine.mode: gate has no effect"),
-        ({"combine": {"mode": "min"}}, "combine.mode: min has no effect"),
-        ({"rewards": [*TWO, TWO[0] | {"name": "c", "weight": 2}], "combine": {"mode": "min"}}, "the weight of `c`"),
-        ({"combine": {"mode": "gdpo"}, "algorithm": {"normalize_std": True}}, "algorithm.normalize_std: true does not"),
-        ({"combine": {"mode": "gdpo"}, "algorithm": {"baseline": "none"}}, "algorithm.baseline: none does not"),
-        ({"combine": {"mode": "gdpo"}, "algorithm": {"shuffle_rewards": True}}, "algorithm.shuffle_rewards: true"),
-        ({"rewards": [], "eval": {"tasks": {"a": {"path": "x"}}}}, "needs at least one entry in `rewards`"),
-        ({"stage": "reinforce"}, "`stage: reinforce` is not one of corpus, tokenizer, pretrain, sft, rl, evaluate"),
+        (
+            {"stage": "reinforce"},
+            "`stage: reinforce` is not one of corpus, tokenizer, pretrain, sft, reward_model, dpo, rl",
+        ),
         ({"stage": "evalute"}, "did you mean `evaluate`?"),
         ({"stage": None}, "is not one of"),
         ({"stage": ["rl"]}, "is not one of"),
@@ -178,8 +163,8 @@ def test_rewards_and_their_combination_are_read_and_survive_a_dump(tmp_path: Pat
     assert load_stage(again) == config
 
 
-def test_group_size_one_is_right_without_a_baseline(tmp_path: Path) -> None:
-    config = load_stage(write(tmp_path / "a.yaml", samples_per_prompt=1, algorithm={"baseline": "none"}))
+def test_group_size_one_is_right_where_samples_are_not_compared(tmp_path: Path) -> None:
+    config = load_stage(write(tmp_path / "a.yaml", samples_per_prompt=1, algorithm={"advantage": "none"}))
     assert isinstance(config, RLConfig) and config.samples_per_prompt == 1
 
 

@@ -66,3 +66,25 @@ def test_shared_rows_waste_little(lengths: list[int], row_tokens: int) -> None:
 def test_equal_lengths_fill_the_budget(length: int, num: int, per_micro_batch: int) -> None:
     (rank,) = plan_micro_batches([length] * num, 1, length * per_micro_batch)
     assert [len(micro_batch) for micro_batch in rank[:-1]] == [per_micro_batch] * (len(rank) - 1)
+
+
+def test_groups_by_hand() -> None:
+    # Widest first: the group of 5 and 1 (two rows of 5), then 4 and 3 (of 4), with 2: three rows of 4.
+    assert plan_micro_batches([4, 5, 1, 3, 2], 1, 12, groups=[7, 3, 3, 7, -1]) == [[[1, 2], [0, 3, 4]]]
+    # Wider than the budget, it goes alone but whole.
+    assert plan_micro_batches([9, 9, 1], 1, 10, groups=[0, 0, -1]) == [[[0, 1], [2]]]
+
+
+@settings(deadline=None, max_examples=200)
+@given(LENGTHS, st.integers(1, 5), st.integers(1, 200), st.data())
+def test_a_group_is_never_split(lengths: list[int], num_ranks: int, budget: int, data: st.DataObject) -> None:
+    groups = data.draw(st.lists(st.integers(-1, 8), min_size=len(lengths), max_size=len(lengths)))
+    plan = plan_micro_batches(lengths, num_ranks, budget, groups=groups)
+    micro_batches = [micro_batch for rank in plan for micro_batch in rank]
+    assert sorted(index for micro_batch in micro_batches for index in micro_batch) == list(range(len(lengths)))
+    for group in set(groups) - {-1}:
+        assert sum(any(groups[index] == group for index in micro_batch) for micro_batch in micro_batches) == 1
+    for micro_batch in micro_batches:
+        width = max((lengths[index] for index in micro_batch), default=0)
+        whole = len({groups[index] if groups[index] >= 0 else -2 - index for index in micro_batch}) <= 1
+        assert whole or width * len(micro_batch) <= budget

@@ -7,6 +7,7 @@ Each scenario is a function below; what it returns, or the error that ended it, 
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from torch import Tensor
 from rlreason.config.schema import LearnerConfig
 from rlreason.data.batch import fill_rows, plan_micro_batches
 from rlreason.engines.learner import LearnerEngine
-from rlreason.types import LossSpec, RunError, TrainSequence, UpdateStats, UserError
+from rlreason.types import (
+    BatchSize,
+    CrossEntropyLoss,
+    Head,
+    Loss,
+    PolicyLoss,
+    RunError,
+    TrainSequence,
+    UpdateStats,
+    UserError,
+    ValueLoss,
+)  # fmt: skip
 
 LLAMA = {
     "model_type": "llama",
@@ -39,13 +51,13 @@ GPT2 = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-CROSS_ENTROPY = LossSpec(name="cross_entropy")
-OFF_POLICY = LossSpec(name="policy_gradient", temperature=0.7)
-ON_POLICY = LossSpec(name="policy_gradient", temperature=0.7, on_policy=True)
+CROSS_ENTROPY = CrossEntropyLoss()
+POLICY = PolicyLoss(name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28}, temperature=0.7)
+VALUE = ValueLoss(clip=0.2)
 
 
-def sequences() -> list[TrainSequence]:
-    """Nine of 3 to 19 tokens; each with some tokens out of the mask."""
+def sequences(*, on_policy: bool = False) -> list[TrainSequence]:
+    """Nine of 3 to 19 tokens; each with some tokens out of the mask. Off-policy the ratio is that to `logprobs`."""
     draw = torch.Generator().manual_seed(1)
     found = []
     for length in (19, 3, 7, 12, 5, 16, 9, 4, 11):
@@ -55,27 +67,40 @@ def sequences() -> list[TrainSequence]:
         logprobs = (-4 * torch.rand(length, generator=draw)).tolist()
         advantage = torch.randn((), generator=draw).item()
         found.append(
-            TrainSequence(tokens=tuple(tokens), mask=tuple(mask), logprobs=tuple(logprobs), advantage=advantage)
+            TrainSequence(
+                tokens=tuple(tokens),
+                mask=tuple(mask),
+                logprobs=tuple(logprobs),
+                old_logprobs=() if on_policy else tuple(logprobs),
+                advantages=(advantage,) * length,
+                values=tuple(logprobs),
+                returns=(advantage,) * length,
+            )
         )
     return found
 
 
-def micro_batches(token_budget: int, row_tokens: int | None = None) -> list[list[TrainSequence]]:
-    known = sequences()
+def micro_batches(
+    token_budget: int, row_tokens: int | None = None, *, on_policy: bool = False
+) -> list[list[TrainSequence]]:
+    known = sequences(on_policy=on_policy)
     (plan,) = plan_micro_batches([len(sequence.tokens) for sequence in known], 1, token_budget, row_tokens)
     return [[known[index] for index in places] for places in plan]
 
 
-NUM_TRAINED = sum(sequence.num_trained_tokens for sequence in sequences())
+SIZE = BatchSize.of(sequences())
 
 
-def engine(folder: Path, *, total_steps: int = 4, keep_reference: bool = False, **config: Any) -> LearnerEngine:
+def engine(
+    folder: Path, *, total_steps: int = 4, head: Head = "language", keep_reference: bool = False, **config: Any
+) -> LearnerEngine:
     """From the checkpoint that `base` wrote."""
     return LearnerEngine(
         LearnerConfig(**{"lr": 1e-3, **config}),
         total_steps=total_steps,
         seed=0,
         model=str(folder / "base"),
+        head=head,
         keep_reference=keep_reference,
     )
 
@@ -84,8 +109,10 @@ def weights(learner: LearnerEngine) -> dict[str, Tensor]:
     return {name: weight.clone() for name, weight in learner.named_weights()}
 
 
-def step(learner: LearnerEngine, loss: LossSpec = CROSS_ENTROPY, token_budget: int = 40) -> UpdateStats:
-    return learner.update(micro_batches(token_budget), loss, NUM_TRAINED)
+def step(
+    learner: LearnerEngine, loss: Loss = CROSS_ENTROPY, token_budget: int = 40, *, on_policy: bool = False
+) -> UpdateStats:
+    return learner.update(micro_batches(token_budget, on_policy=on_policy), loss, SIZE)
 
 
 def base(folder: Path) -> None:
@@ -98,12 +125,12 @@ def base(folder: Path) -> None:
 
 def splits(folder: Path) -> list[dict[str, Any]]:
     found = []
-    for loss in (CROSS_ENTROPY, OFF_POLICY, ON_POLICY):
+    for name, loss in (("sft", CROSS_ENTROPY), ("off-policy", POLICY), ("on-policy", POLICY), ("value", VALUE)):
         for budget in (1000, 40, 1):
-            learner = engine(folder)
-            stats = step(learner, loss, budget)
+            learner = engine(folder, head="value" if name == "value" else "language")
+            stats = step(learner, loss, budget, on_policy=name == "on-policy")
             split = len(micro_batches(budget))
-            found.append({"loss": loss.name, "split": split, "stats": stats, "weights": weights(learner)})
+            found.append({"loss": name, "split": split, "stats": stats, "weights": weights(learner)})
     return found
 
 
@@ -118,17 +145,17 @@ def packed(folder: Path) -> dict[str, Any]:
     """For each model and loss: (pack_tokens, stats of one step, logprobs by sequence, number of rows)."""
     found: dict[str, Any] = {}
     for name, architecture in PACKED_MODELS.items():
-        for loss in (CROSS_ENTROPY, OFF_POLICY):
+        for loss in (CROSS_ENTROPY, POLICY):
             # 16: a sequence of 19 is longer than a row. 100: all nine in one row.
             for pack_tokens in (None, 16, 32, 100):
                 config = LearnerConfig(lr=1e-3, pack_tokens=pack_tokens)
                 learner = LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
                 batches = micro_batches(64, pack_tokens)
                 ordered = [sequence for micro_batch in batches for sequence in micro_batch]
-                logprobs = dict(zip((s.tokens for s in ordered), learner.logprobs(batches), strict=True))
+                logprobs = dict(zip((s.tokens for s in ordered), learner.score(batches), strict=True))
                 num_rows = sum(len(fill_rows([len(s.tokens) for s in batch], pack_tokens)) for batch in batches)
-                stats = learner.update(batches, loss, NUM_TRAINED)
-                found.setdefault(f"{name} {loss.name}", []).append((pack_tokens, stats, logprobs, num_rows))
+                stats = learner.update(batches, loss, SIZE)
+                found.setdefault(f"{name} {type(loss).__name__}", []).append((pack_tokens, stats, logprobs, num_rows))
     return found
 
 
@@ -160,7 +187,7 @@ def empty_micro_batch(folder: Path) -> list[dict[str, Any]]:
     found = []
     for extra in ([], [[]]):
         learner = engine(folder)
-        stats = learner.update([*micro_batches(40), *extra], CROSS_ENTROPY, NUM_TRAINED)
+        stats = learner.update([*micro_batches(40), *extra], CROSS_ENTROPY, SIZE)
         found.append({"stats": stats, "weights": weights(learner)})
     return found
 
@@ -184,11 +211,11 @@ def schedule(folder: Path) -> dict[str, Any]:
 def policy(folder: Path) -> dict[str, Any]:
     """Statistics, and the logprobs that they are about."""
     learner = engine(folder)
-    return {"logprobs": learner.logprobs(micro_batches(40), 0.7), "stats": step(learner, OFF_POLICY)}
+    return {"logprobs": learner.score(micro_batches(40), "policy", 0.7), "stats": step(learner, POLICY)}
 
 
 def on_policy(folder: Path) -> UpdateStats:
-    return step(engine(folder), ON_POLICY)
+    return step(engine(folder), POLICY, on_policy=True)
 
 
 def penalty(folder: Path) -> dict[float, list[UpdateStats]]:
@@ -196,9 +223,55 @@ def penalty(folder: Path) -> dict[float, list[UpdateStats]]:
     found = {}
     for coefficient in (0.0, 0.5, 5.0):
         learner = engine(folder, keep_reference=coefficient > 0, max_grad_norm=1e9)
-        loss = LossSpec(name="policy_gradient", kl_coef=coefficient, on_policy=True)
-        found[coefficient] = [step(learner, loss) for _ in range(2)]
+        loss = replace(POLICY, kl="k2", kl_coef=coefficient)
+        found[coefficient] = [
+            learner.update(with_reference(learner) if coefficient else micro_batches(40, on_policy=True), loss, SIZE)
+            for _ in range(2)
+        ]
     return found
+
+
+def with_reference(learner: LearnerEngine) -> list[list[TrainSequence]]:
+    """On-policy, with the reference's logprobs."""
+    batches = micro_batches(40, on_policy=True)
+    scores = iter(learner.score(batches, "reference", POLICY.temperature))
+    found = []
+    for batch in batches:
+        columns = [(s, iter(next(scores))) for s in batch]
+        found.append(
+            [
+                replace(s, reference_logprobs=(0.0, *(next(score) if trained else 0.0 for trained in s.mask[1:])))
+                for s, score in columns
+            ]
+        )
+    return found
+
+
+def refreshed(folder: Path) -> dict[str, Any]:
+    """What policy and reference say: at the start, after a step, after a refresh, and in a learner that was resumed."""
+    learner, batches = engine(folder, keep_reference=True), micro_batches(40)
+    found = {"start": [learner.score(batches, "policy"), learner.score(batches, "reference")]}
+    step(learner)
+    found["apart"] = [learner.score(batches, "policy"), learner.score(batches, "reference")]
+    learner.refresh_reference()
+    found["refreshed"] = [learner.score(batches, "policy"), learner.score(batches, "reference")]
+    (folder / "refreshed").mkdir()
+    step(learner)
+    learner.save_checkpoint(folder / "refreshed")
+    other = engine(folder, keep_reference=True)
+    other.load_checkpoint(folder / "refreshed")
+    found["resumed"] = [other.score(batches, "policy"), other.score(batches, "reference")]
+    found["saved"] = [learner.score(batches, "policy"), learner.score(batches, "reference")]
+    return found
+
+
+def critic(folder: Path) -> dict[str, Any]:
+    """Values, the loss that they make, which parameters moved, and the values after some steps."""
+    learner, batches = engine(folder, head="value", lr=1e-2), micro_batches(40)
+    before, values = weights(learner), learner.score(batches, "value")
+    stats = [step(learner, replace(VALUE, clip=None)) for _ in range(10)]
+    moved = [name for name, weight in weights(learner).items() if not weight.equal(before[name])]
+    return {"values": values, "stats": stats, "moved": moved, "names": list(before)}
 
 
 def saved(folder: Path) -> dict[str, Any]:
@@ -211,7 +284,7 @@ def saved(folder: Path) -> dict[str, Any]:
         step(learner)
         path = folder / f"saved-{name}"
         learner.save_model(path)
-        found[str(path)] = learner.logprobs(micro_batches(40))
+        found[str(path)] = learner.score(micro_batches(40))
     return found
 
 

@@ -28,6 +28,39 @@ def test_bytes_of_a_learner_worker(config: dict[str, Any], keep_reference: bool,
     assert learner_bytes(1000, LearnerConfig(lr=1e-3, **config), keep_reference=keep_reference) == 1000 * expected
 
 
+@pytest.mark.parametrize(
+    ("config", "keep_reference", "expected"),
+    [
+        # the frozen weights 4; the adapter's weights 4, gradients 4, moments 8, and it before the first step 4
+        ({}, False, 1000 * 4 + 10 * (4 + 4 + 8 + 4)),
+        # a refreshed reference is a whole model
+        ({}, True, 1000 * (4 + 4) + 10 * (4 + 4 + 8 + 4)),
+        ({"zero_stage": 3, "workers": 2}, False, (1000 * 4 + 10 * (4 + 4 + 8)) / 2),
+        ({"dtype": "bfloat16"}, False, 1000 * 2 + 10 * (2 + 2 + 12)),
+    ],
+)
+def test_bytes_with_an_adapter(config: dict[str, Any], keep_reference: bool, expected: float) -> None:
+    found = learner_bytes(1000, LearnerConfig(lr=1e-3, **config), keep_reference=keep_reference, num_adapter=10)
+    assert found == expected
+
+
+def test_the_plan_counts_what_lora_trains(tiny_model: Path, tmp_path: Path) -> None:
+    import json
+
+    import yaml
+
+    architecture = json.loads((tiny_model / "config.json").read_text())
+    body = {"stage": "sft", "model": str(tiny_model), "data": {"path": "x.jsonl"}, "steps": 1}
+    body |= {"context_tokens": 64, "tokens_per_step": 64, "learner": {"lr": 1e-3, "lora": {"rank": 2}}}
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(body))
+    # Each of a layer's seven matrices gets 2 rows of its inputs and 2 columns of its outputs.
+    hidden, inner = architecture["hidden_size"], architecture["intermediate_size"]
+    kv = hidden // architecture["num_attention_heads"] * architecture["num_key_value_heads"]
+    one_layer = 2 * ((hidden + hidden) * 2 + (hidden + kv) * 2 + (hidden + inner) * 3)
+    trained = architecture["num_hidden_layers"] * one_layer
+    assert f"LoRA of rank 2: {trained:,} parameters are trained" in describe(tmp_path / "sft.yaml", [])
+
+
 def test_bytes_of_an_engine() -> None:
     body: dict[str, Any] = {"stage": "evaluate", "model": "m", "eval": {"tasks": {"path": "x"}}, "dtype": "bfloat16"}
     body |= {"rewards": [{"name": "a", "path": "m:f"}], "rollout": {"kv_cache_gib": 2}}

@@ -1,81 +1,57 @@
 """The pure functions of the RL stage, on groups made by hand."""
 
 import random
-from collections import Counter
 from dataclasses import replace
-from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
-from rlreason.config.schema import AlgorithmConfig, RLConfig
+from rlreason.config.schema import RolloutConfig
 from rlreason.stages.evaluate import at_k, require_reward, require_tasks, sample_rows
-from rlreason.stages.rl import batch_of, update
+from rlreason.stages.rl import next_kl_coef, require_functions, update
 from rlreason.stages.rl_batch import (
     broken_rewards,
+    minibatches,
     rollout_metrics,
-    shuffled,
     stop_on_broken_rewards,
     total_rewards,
-    train_sequences,
+    update_metrics,
 )
-from rlreason.types import Group, PromptTask, RunError, Sample, Score, ScoreStatus, Task, UserError
+from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
+from rlreason.types import (
+    Group,
+    PolicyLoss,
+    PromptTask,
+    RunError,
+    Score,
+    ScoreStatus,
+    Task,
+    TrainSequence,
+    UserError,
+)
+from tests.unit.stages.conftest import AB, MATH, SUM, group, rl_config, sample, two_rewards
 
 MEAN = AlgorithmConfig()
-PLAIN = AlgorithmConfig(baseline="none")
-SUM = CombineConfig()
-MATH = [RewardConfig(name="math", path="mine.py:f")]
-AB = [RewardConfig(name="a", path="mine.py:a"), RewardConfig(name="b", path="mine.py:b")]
-
-
-def sample(task_id: str, index: int, **fields: Any) -> Sample:
-    """The third token tells it apart."""
-    number = 10 * int(task_id) + index
-    values: dict[str, Any] = {
-        "policy_version": 3,
-        "tokens": (1, 1, number, 2),
-        "mask": (0, 0, 1, 1),
-        "logprobs": (0.0, 0.0, -0.25, -0.5),
-        "prompt": "p",
-        "response": rf"\boxed{{{number}}}",
-        "finish_reason": "stop",
-    }
-    return Sample(task_id=task_id, index=index, **{**values, **fields})
-
-
-def group(number: int, values: list[float], statuses: list[ScoreStatus] | None = None, **fields: Any) -> Group:
-    found = statuses or ["ok" if value else "wrong" for value in values]
-    return Group(
-        task=Task(id=str(number), prompt="p", answer="7"),
-        samples=tuple(sample(str(number), index, **fields) for index in range(len(values))),
-        scores=tuple({"math": Score(value=value, status=status)} for value, status in zip(values, found, strict=True)),
-    )
+PLAIN = AlgorithmConfig(advantage="none")
 
 
 def advantages(
     groups: list[Group],
     algorithm: AlgorithmConfig,
-    seed: int = 0,
     rewards: list[RewardConfig] = MATH,
     rule: CombineConfig = SUM,
 ) -> dict[int, float]:
-    """By the token that tells samples apart."""
-    found = train_sequences(groups, total_rewards(groups, rewards, rule), rewards, rule, algorithm, seed)
-    return {sequence.tokens[2]: sequence.advantage for sequence in found}
-
-
-def two_rewards(number: int, a: list[float], b: list[float], status: ScoreStatus = "ok") -> Group:
-    """A group with rewards a and b; `status` is that of the last b."""
-    scores = tuple(
-        {
-            "a": Score(value=one, status="ok"),
-            "b": Score(value=two, status=status if index == len(a) - 1 else "ok"),
-        }
-        for index, (one, two) in enumerate(zip(a, b, strict=True))
+    """By the token that tells samples apart; of a sequence's two tokens they are equal."""
+    rng = random.Random(0)
+    kept = Kept.of(groups, rewards, rng)
+    found, _ = train_sequences(
+        kept, Scores(), algorithm, rewards, rule, kl_coef=0.0, max_response_tokens=8, on_policy=True, rng=rng
     )
-    samples = tuple(sample(str(number), index) for index in range(len(a)))
-    return Group(task=Task(id=str(number), prompt="p"), samples=samples, scores=scores)
+    assert all(sequence.advantages[2] == sequence.advantages[3] for sequence in found)
+    return {sequence.tokens[2]: sequence.advantages[2] for sequence in found}
 
 
 def test_rewards_are_weighted_and_added() -> None:
@@ -97,7 +73,7 @@ def test_advantages_are_relative_to_the_own_group() -> None:
 def test_a_sample_whose_check_broke_is_left_out_and_the_mean_is_over_the_rest(status: ScoreStatus) -> None:
     groups = [group(0, [1.0, 0.0, 0.0], ["ok", status, "wrong"]), group(1, [0.0, 1.0], [status, "ok"])]
     assert advantages(groups, MEAN) == {0: 0.5, 2: -0.5, 11: 0.0}
-    assert advantages([group(0, [0.0, 0.0], [status, status])], MEAN) == {}
+    assert not Kept.of([group(0, [0.0, 0.0], [status, status])], MATH, random.Random(0)).samples
 
 
 def test_an_answer_that_cannot_be_parsed_is_wrong_and_not_broken() -> None:
@@ -137,23 +113,15 @@ def test_a_timeout_of_a_shipped_reward_counts_as_zero() -> None:
 
 
 def test_a_batch_of_which_nothing_is_left_is_empty() -> None:
-    for rule in (SUM, CombineConfig(mode="gdpo")):
-        groups = [group(0, [0.0, 0.0], ["timeout", "timeout"]), group(1, [0.0], ["verifier_error"])]
-        assert advantages(groups, MEAN, rule=rule) == {}
-        no_learners: Any = None
-        found = update(config(combine=rule), no_learners, groups, [[0.0, 0.0], [0.0]], 0)
-        assert found == {"time/update_s": 0.0}  # no optimizer step: the learners are not asked
-
-
-def test_gdpo_normalises_each_reward_and_leaves_samples_out_as_any_mode() -> None:
-    rule = CombineConfig(mode="gdpo")
-    # a: -1, 1 and b: -1, 1 in the first group, a: -1, 1 and b: 0, 0 in the second; variance (4 + 4 + 1 + 1) / 4.
-    groups = [two_rewards(0, [0.0, 1.0], [0.0, 9.0]), two_rewards(1, [0.0, 1.0], [5.0, 5.0])]
-    std = 2.5**0.5
-    expected = {0: -2 / std, 1: 2 / std, 10: -1 / std, 11: 1 / std}
-    assert advantages(groups, MEAN, rewards=AB, rule=rule) == pytest.approx(expected, rel=1e-5)
-    hurt = [two_rewards(0, [0.0, 1.0, 7.0], [0.0, 9.0, 7.0], "timeout"), groups[1]]
-    assert advantages(hurt, MEAN, rewards=AB, rule=rule) == pytest.approx(expected, rel=1e-5)
+    """No optimizer step: there are no learners here that could be asked."""
+    no_learners: Any = None
+    broken = [group(0, [0.0, 0.0], ["timeout", "timeout"]), group(1, [0.0], ["verifier_error"])]
+    for rule in ({}, {"mode": "gdpo"}):
+        found = update(rl_config(combine=rule), no_learners, None, broken, 0, None)
+        assert found == {"time/update_s": 0.0}
+    cut_off = [group(0, [1.0, 0.0], finish_reason="length")]
+    found = update(rl_config(algorithm={"mask_truncated": True}), no_learners, None, cut_off, 0, None)
+    assert "policy/loss" not in found and found["throughput/train_tokens_per_s"] == 0.0
 
 
 def test_a_reward_of_another_source_is_not_in_the_group() -> None:
@@ -177,36 +145,6 @@ def test_tasks_without_a_reward_and_rewards_without_a_task_are_refused() -> None
     require_tasks([for_a, for_all], [of("a"), of("b")])
     with pytest.raises(UserError, match="`x` is for source `a`, which no task has; there are b, c"):
         require_tasks([for_all, for_a], [of("c"), of("b")])
-
-
-def test_sequences_keep_tokens_mask_and_logprobs_and_their_order_follows_the_seed() -> None:
-    groups = [group(number, [1.0, 0.0]) for number in range(10)]
-    totals = total_rewards(groups, MATH, SUM)
-    first = train_sequences(groups, totals, MATH, SUM, MEAN, seed=5)
-    assert first == train_sequences(groups, totals, MATH, SUM, MEAN, seed=5)
-    assert first != train_sequences(groups, totals, MATH, SUM, MEAN, seed=6)
-    assert {sequence.tokens for sequence in first} == {s.tokens for g in groups for s in g.samples}
-    assert {sequence.mask for sequence in first} == {(0, 0, 1, 1)}
-    assert {sequence.logprobs for sequence in first} == {(0.0, 0.0, -0.25, -0.5)}
-
-
-def test_shuffled_rewards_are_the_same_rewards_in_other_places() -> None:
-    rewards = [[float(10 * number + index) for index in range(4)] for number in range(8)]
-    found = shuffled(rewards, random.Random(0))
-    assert found != rewards and [len(reward_G) for reward_G in found] == [4] * 8
-    assert sorted(chain(*found)) == sorted(chain(*rewards))
-    # They cross the groups' borders: otherwise a good prompt would still be told from a bad one.
-    assert any(set(new) - set(old) for new, old in zip(found, rewards, strict=True))
-    assert found == shuffled(rewards, random.Random(0)) != shuffled(rewards, random.Random(1))
-
-
-def test_the_control_experiment_keeps_the_multiset_of_rewards() -> None:
-    groups = [group(number, [1.0, 0.0, 0.5, 0.0]) for number in range(6)]
-    control = AlgorithmConfig(baseline="none", shuffle_rewards=True)
-    plain, dealt = advantages(groups, PLAIN), advantages(groups, control)
-    assert Counter(dealt.values()) == Counter(plain.values())
-    assert dealt.keys() == plain.keys() and dealt != plain
-    assert dealt == advantages(groups, control) != advantages(groups, control, seed=1)
 
 
 def test_a_run_whose_rewards_break_stops_above_the_threshold() -> None:
@@ -256,50 +194,6 @@ def test_rollout_metrics_by_hand() -> None:
     )
 
 
-def config(**fields: Any) -> RLConfig:
-    body = {
-        "stage": "rl",
-        "model": "m",
-        "tasks": {"path": "x"},
-        "steps": 5,
-        "prompts_per_step": 4,
-        "samples_per_prompt": 2,
-        "learner": {"lr": 1e-4},
-        "rewards": [{"name": "math", "path": "m:f"}],
-    }
-    return RLConfig.model_validate(body | fields)
-
-
-def prompts(num: int) -> list[PromptTask]:
-    return [PromptTask(task=Task(id=str(i), prompt="p"), text="p", tokens=(1, i)) for i in range(num)]
-
-
-def test_each_prompt_is_used_once_an_epoch() -> None:
-    known, used = prompts(10), []
-    for step in range(5):
-        batch = batch_of(config(), known, step)
-        assert len(batch) == 4
-        used += [prompt.task.id.partition("#")[0] for prompt in batch]  # later epochs' ids say which one
-    assert sorted(used[:10]) == sorted(used[10:]) == sorted(prompt.task.id for prompt in known)
-    assert used[:10] != used[10:]
-
-
-def test_a_batch_is_a_function_of_seed_and_step() -> None:
-    known = prompts(10)
-    backwards = [batch_of(config(), known, step) for step in reversed(range(5))]
-    assert [batch_of(config(), known, step) for step in range(5)] == backwards[::-1]
-    assert batch_of(config(seed=1), known, 2) != batch_of(config(), known, 2)
-
-
-def test_no_prompt_is_twice_in_one_batch() -> None:
-    """Request seeds are a function of version, task and index: the second group would be a copy of the first."""
-    known = prompts(10)
-    for seed in range(20):
-        for step in range(5):
-            ids = [prompt.task.id for prompt in batch_of(config(seed=seed), known, step)]
-            assert len(set(ids)) == len(ids), f"seed {seed}, step {step}: {ids}"
-
-
 def test_figures_at_k_by_hand() -> None:
     def answers(number: int, found: list[str]) -> Group:
         return Group(
@@ -341,3 +235,84 @@ def test_rows_of_samples() -> None:
     ]
     assert rows[1]["verdicts"] == {"math": "timeout"} and rows[1]["step"] == 7 and rows[1]["split"] == "train"
     assert [row["reward"] for row in sample_rows(groups, 7, split="eval/a/greedy")] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("num_sequences", "count", "sizes"),
+    [(6, 3, [2, 2, 2]), (9, 4, [2, 2, 2, 3]), (2, 4, [1, 1]), (0, 4, []), (5, 1, [5])],
+)
+def test_each_epoch_goes_once_through_the_batch(num_sequences: int, count: int, sizes: list[int]) -> None:
+    sequences = [TrainSequence(tokens=(i, 0), mask=(0, 1)) for i in range(num_sequences)]
+    parts = list(minibatches(sequences, epochs=2, count=count, rng=random.Random(0)))
+    assert [len(part) for part in parts] == sizes * 2
+    first, second = ([s.tokens[0] for part in parts[i : i + len(sizes)] for s in part] for i in (0, len(sizes)))
+    assert first == list(range(num_sequences)) == sorted(second), "the caller's order first, then all of them again"
+    assert num_sequences < 3 or second != first, "in a new order"
+
+
+def test_metrics_of_several_updates_are_means_but_the_mismatch_is_that_of_the_first() -> None:
+    parts = [{"policy/loss": 1.0, "mismatch/kl": 0.5}, {"policy/loss": 2.0, "mismatch/kl": 0.9}]
+    assert update_metrics(parts) == {"policy/loss": 1.5, "mismatch/kl": 0.5}
+    assert update_metrics([]) == {}
+
+
+def test_the_kl_coefficient_follows_its_controller() -> None:
+    fixed = rl_config(algorithm={"kl": {"estimator": "k2", "coef": 0.1}})
+    steered = rl_config(algorithm={"kl": {"estimator": "k2", "coef": 0.1, "target": 0.5, "horizon": 80}})
+    # error 0.55 / 0.5 - 1 = 0.1; 8 samples: 0.3 * (1 + 0.1 * 8 / 80). The present coefficient counts, not the first.
+    assert next_kl_coef(steered, {"kl_coef": 0.3}, {"policy/kl": 0.55}) == pytest.approx(0.3 * 1.01)
+    assert next_kl_coef(steered, {"kl_coef": 0.3}, {}) == 0.3, "a step without an update says nothing"
+    assert next_kl_coef(fixed, {"kl_coef": 0.1}, {"policy/kl": 0.55}) == 0.1
+    assert next_kl_coef(rl_config(), {"kl_coef": None}, {"policy/kl": 0.55}) is None
+
+
+def test_functions_of_the_user_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def gain(reward_S, group_S, *, factor): ...\ndef loss(logprob_N, old_N, advantage_N): ...\n")
+    right = AlgorithmConfig(advantage=f"{mine}:gain", advantage_args={"factor": 2})
+    require_functions(right)
+    require_functions(AlgorithmConfig())
+    for wrong, says in (
+        ({"advantage": f"{mine}:gain"}, "argument: 'factor'"),
+        ({"advantage": f"{mine}:gain", "advantage_args": {"factor": 1, "more": 2}}, "unexpected keyword"),
+        ({"advantage": f"{mine}:gian"}, "did you mean gain?"),
+        ({"loss": f"{mine}:loss"}, "too many positional arguments"),
+        ({"loss": "nowhere.py:loss"}, "file nowhere.py does not exist"),
+    ):  # fmt: skip
+        with pytest.raises(UserError) as error:
+            require_functions(AlgorithmConfig.model_validate(wrong))
+        assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),
+    [
+        (
+            {},
+            PolicyLoss(
+                name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28, "dual_clip": None}, divisor=512
+            ),
+        ),
+        (
+            {"preset": "dr_grpo", "dual_clip": 3, "entropy_coef": 0.01},
+            PolicyLoss(
+                name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3.0},
+                aggregation="sequence_sum", divisor=512, entropy_coef=0.01,
+            ),
+        ),
+        ({"preset": "cispo"}, PolicyLoss(name="cispo", constants={"clip_low": None, "clip_high": 4.0}, divisor=512)),
+        # k1 is in the reward
+        (
+            {"preset": "rloo", "loss_divisor": 100},
+            PolicyLoss(name="reinforce", aggregation="sequence_sum", divisor=100, kl_coef=0.7),
+        ),
+        (
+            {"kl": {"estimator": "k3", "coef": 0.1}, "loss": "a.py:f", "loss_args": {"x": 1}},
+            PolicyLoss(name="a.py:f", constants={"x": 1}, kl="k3", kl_coef=0.7, divisor=512),
+        ),
+    ],
+)  # fmt: skip
+def test_the_loss_that_a_configuration_describes(algorithm: dict[str, Any], expected: PolicyLoss) -> None:
+    config = AlgorithmConfig.model_validate(algorithm)
+    found = policy_loss(config, RolloutConfig(temperature=0.5), 0.7 if config.kl else 0.0)
+    assert found == replace(expected, temperature=0.5)

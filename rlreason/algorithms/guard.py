@@ -1,0 +1,131 @@
+"""Signs that a policy is optimised against its reward model beyond what the reward is worth. Pure; state is JSON.
+
+The gold score falls while the reward model's rises (Gao et al. 2022, arXiv 2210.10760, figure 1); before that answers
+often become repetitive, all alike, longer or shorter, and reward models cease to agree.
+"""
+
+import math
+import statistics
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from rlreason.config.guard import GuardConfig
+
+DISTINCT, COMPRESSION, LENGTH, DISAGREEMENT, KL = (
+    "guard/distinct_2",
+    "guard/compression_ratio",
+    "response/tokens_mean",
+    "guard/disagreement",
+    "policy/kl",
+)
+
+
+def distinct_2(responses: Sequence[Sequence[int]]) -> float:
+    """Mean over responses, as token ids, of distinct pairs of neighbours over all pairs; 1 for fewer than two tokens.
+
+    Example: [[1, 2, 1, 2, 1]] has the pairs (1, 2), (2, 1), each twice: 0.5.
+    """
+    shares = [len(set(pairs)) / len(pairs) if (pairs := list(pairwise(tokens))) else 1.0 for tokens in responses]
+    return statistics.fmean(shares)
+
+
+def compression_ratio(responses: Sequence[str]) -> float:
+    """Bytes of all responses over their bytes when zlib has packed them as one text: larger for what repeats itself or
+    another response. It depends on how many there are, so compare batches of one size.
+    """
+    text = "\n".join(responses).encode("utf-8", "surrogatepass")
+    return len(text) / len(zlib.compress(text)) if text else 1.0
+
+
+def disagreement(scores: Sequence[Sequence[float]]) -> float:
+    """Mean over samples of the standard deviation over models of their scores, each standardised in the batch.
+
+    `scores`: of each model, aligned. 0 where they rank alike at the same distances; a model whose scores are all equal
+    says nothing and counts as 0 throughout.
+    """
+    standardised = []
+    for of_model in scores:
+        mean, std = statistics.fmean(of_model), statistics.pstdev(of_model)
+        standardised.append([(score - mean) / std if std else 0.0 for score in of_model])
+    return statistics.fmean(statistics.pstdev(of_sample) for of_sample in zip(*standardised, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A limit that is exceeded."""
+
+    what: str
+    message: str
+    """One line, with the numbers."""
+
+
+class Guard:
+    """Example: guard = Guard(GuardConfig(gold="reward/gold/mean")); guard.observe(1, {"reward/gold/mean": 0.5})"""
+
+    def __init__(self, config: GuardConfig, state: Mapping[str, Any] | None = None) -> None:
+        self._config = config
+        begin: dict[str, Any] = {"first": {}, "gold_first": None, "best": None, "best_step": None, "num_below": 0}
+        self._state: dict[str, Any] = {**begin, **(state or {})}
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best gold score so far."""
+        step: int | None = self._state["best_step"]
+        return step
+
+    def observe(self, step: int, figures: Mapping[str, float]) -> list[Finding]:
+        """What the figures of a step or an evaluation exceed. Keys that are not there are not judged."""
+        found = [self._gold(step, figures), self._kl(figures)]
+        found.append(self._drift("repetition", DISTINCT, figures, low=self._config.min_distinct))
+        found.append(self._drift("repetition", COMPRESSION, figures, high=self._config.max_compression))
+        longest = self._config.max_length
+        found.append(self._drift("length", LENGTH, figures, low=longest and 1 / longest, high=longest))
+        found.append(self._drift("disagreement", DISAGREEMENT, figures, high=self._config.max_disagreement))
+        return [finding for finding in found if finding is not None]
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def _gold(self, step: int, figures: Mapping[str, float]) -> Finding | None:
+        key, state = self._config.gold, self._state
+        value = figures.get(key, math.nan) if key else math.nan
+        if math.isnan(value):
+            return None
+        if state["best"] is None:
+            state.update(gold_first=value)
+        if state["best"] is None or value > state["best"]:
+            state.update(best=value, best_step=step, num_below=0)
+            return None
+        gained = max(state["best"] - state["gold_first"], 0.0)
+        is_below = value < state["best"] - self._config.gold_tolerance * gained
+        state["num_below"] = state["num_below"] + 1 if is_below else 0
+        if state["num_below"] < self._config.patience:
+            return None
+        return Finding(
+            what="gold",
+            message=f"{key} fell to {value:.4g}, from {state['best']:.4g} at step {state['best_step']}",
+        )
+
+    def _kl(self, figures: Mapping[str, float]) -> Finding | None:
+        limit = self._config.max_kl
+        if limit is None or not figures.get(KL, 0.0) > limit:
+            return None
+        return Finding(what="kl", message=f"{KL} is {figures[KL]:.4g} nats a token, above max_kl {limit:g}")
+
+    def _drift(
+        self, what: str, key: str, figures: Mapping[str, float], *, low: float | None = None, high: float | None = None
+    ) -> Finding | None:
+        """A figure outside its multiples of the first steps' mean."""
+        if key not in figures or (low is None and high is None):
+            return None
+        first = self._state["first"].setdefault(key, [])
+        if len(first) < self._config.baseline_steps:
+            first.append(figures[key])
+            return None
+        value, mean = figures[key], statistics.fmean(first)
+        if (low is None or value >= low * mean) and (high is None or value <= high * mean):
+            return None
+        return Finding(what=what, message=f"{key} is {value:.4g}, in the first steps it was {mean:.4g}")

@@ -1,0 +1,41 @@
+"""The guard against over-optimisation: what an RL stage watches beside its reward, and what it does about it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlreason.config.base import Count, Strict
+
+Above1 = Annotated[float, Field(gt=1)]
+
+
+class GuardConfig(Strict):
+    """A policy that pleases a reward model too well gets worse in truth (Gao et al. 2022, arXiv 2210.10760).
+
+    What a limit is compared with is the mean over the first `baseline_steps` steps. null: not watched.
+    """
+
+    action: Literal["warn", "raise_kl", "stop", "rollback"] = "warn"
+    """All are told in events.jsonl. `raise_kl` multiplies the penalty's coefficient by `kl_factor`. `stop` ends the
+    stage with the present policy, `rollback` with that of the best `gold`."""
+    gold: str | None = None
+    """Key in metrics.jsonl of what is truly wanted, larger is better: of an evaluation (with `eval.every`), such as
+    `eval/held/reward@4`, or of training samples, such as `reward/NAME/mean` of a reward of weight 0."""
+    gold_tolerance: Annotated[float, Field(gt=0)] = 0.05
+    """Fall below the best `gold`, as a share of what was gained since the first."""
+    patience: Count = 1
+    """Measurements in a row below that."""
+    max_kl: Annotated[float, Field(gt=0)] | None = None
+    """Nats a token from the starting policy."""
+    min_distinct: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
+    """Share of the first distinct-2 (pairs of neighbouring tokens that differ; Li et al. 2016, arXiv 1510.03055)."""
+    max_compression: Above1 | None = 2.0
+    """Multiple of the first compression ratio: answers that repeat themselves or one another compress well."""
+    max_length: Above1 | None = 2.0
+    """Multiple of the first mean length of responses, upward or downward."""
+    max_disagreement: Above1 | None = 3.0
+    """Multiple of the first disagreement of the reward models, where there are several."""
+    baseline_steps: Count = 3
+    """Steps that the limits are compared with."""
+    kl_factor: Above1 = 2.0
+    """Of `raise_kl`."""

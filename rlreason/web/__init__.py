@@ -1,0 +1,1 @@
+"""Pages served by this machine, to this machine unless told otherwise, and only with a token."""

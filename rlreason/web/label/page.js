@@ -1,0 +1,122 @@
+"use strict";
+const by = (id) => document.getElementById(id);
+let labeller = localStorage.getItem("rlreason-labeller") || "";
+let task = null;        // {id, prompt, answers: [{id, text}]}
+let places = new Map(); // answer id -> place; answers that have none yet are not in it
+let busy = false;
+
+async function call(path, body) {
+  if (busy) return;
+  busy = true;
+  try {
+    const response = await fetch(path, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ labeller, ...body }),
+    });
+    const found = await response.json().catch(() => ({ error: "open the address with its token again" }));
+    if (!response.ok) throw new Error(found.error);
+    tell("");
+    show(found);
+  } catch (error) {
+    tell(error instanceof TypeError ? "The server does not answer; nothing is lost. Save again when it is back." : error.message);
+  } finally { busy = false; }
+}
+
+function tell(message) { by("error").textContent = message; by("error").hidden = !message; }
+
+function show(found) {
+  const { done, total, labellers, alpha } = found.progress;
+  by("bar").max = total; by("bar").value = done;
+  by("progress").textContent = `${done} of ${total}`;
+  by("agreement").textContent = labellers > 1 && alpha !== null ? `agreement of ${labellers}: ${alpha.toFixed(2)}` : "";
+  by("name").textContent = labeller;
+  task = found.prompt; places = new Map();
+  by("login").hidden = true;
+  by("task").hidden = !task; by("done").hidden = !!task;
+  if (!task) return;
+  by("comment").value = "";
+  const turns = typeof task.prompt === "string" ? [{ content: task.prompt }] : task.prompt;
+  by("prompt").replaceChildren(...turns.map((turn) => {
+    const part = document.createElement("div");
+    if (turn.role) { const role = document.createElement("b"); role.textContent = turn.role; part.append(role); }
+    part.append(turn.content);
+    return part;
+  }));
+  by("help").textContent = task.answers.length === 2
+    ? "a or b: that one is better. =: a tie. 0: both are bad."
+    : "1 to 9 places the answer that is next without one, or the one in focus; equal numbers are ties. =: all alike. 0: all bad.";
+  draw();
+}
+
+function draw() {
+  by("answers").replaceChildren(...task.answers.map((answer, at) => {
+    const row = document.createElement("li");
+    row.draggable = true; row.tabIndex = 0; row.dataset.id = answer.id;
+    row.classList.toggle("placed", places.has(answer.id));
+    for (const [name, text] of [["letter", String.fromCharCode(65 + at)], ["place", places.get(answer.id) ?? "–"]]) {
+      const mark = document.createElement("span"); mark.className = name; mark.textContent = text; row.append(mark);
+    }
+    const text = document.createElement("span");
+    text.textContent = answer.text || "(empty answer)"; if (!answer.text) text.className = "soft";
+    row.append(text);
+    row.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", String(at)));
+    row.addEventListener("dragover", (event) => { event.preventDefault(); row.classList.add("over"); });
+    row.addEventListener("dragleave", () => row.classList.remove("over"));
+    row.addEventListener("drop", (event) => { event.preventDefault(); move(Number(event.dataTransfer.getData("text/plain")), at); });
+    return row;
+  }));
+}
+
+function move(from, to) { // the order on the page is the ranking
+  task.answers.splice(to, 0, ...task.answers.splice(from, 1));
+  task.answers.forEach((answer, at) => places.set(answer.id, at + 1));
+  draw();
+}
+
+function place(number) {
+  if (number > task.answers.length) return;
+  const focused = document.activeElement?.closest?.("#answers li");
+  const next = task.answers.find((answer) => !places.has(answer.id));
+  const id = focused ? Number(focused.dataset.id) : next?.id;
+  if (id === undefined) return;
+  places.set(id, number);
+  draw();
+  if (focused) by("answers").querySelector(`[data-id="${id}"]`).focus();
+}
+
+function save(allBad) {
+  if (!task) return;
+  if (allBad) task.answers.forEach((answer) => places.set(answer.id, 1));
+  if (places.size < task.answers.length) return tell("Give each answer a place first.");
+  call("/save", { prompt: task.id, places: Object.fromEntries(places), all_bad: allBad, comment: by("comment").value });
+}
+
+function all(number) { task.answers.forEach((answer) => places.set(answer.id, number)); draw(); }
+function clear() { places = new Map(); draw(); }
+function better(at) { all(2); places.set(task.answers[at].id, 1); save(false); }
+
+by("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  labeller = by("who").value.trim();
+  localStorage.setItem("rlreason-labeller", labeller);
+  call("/next", {});
+});
+by("save").addEventListener("click", () => save(false));
+by("bad").addEventListener("click", () => save(true));
+by("clear").addEventListener("click", clear);
+for (const id of ["undo", "undo2"]) by(id).addEventListener("click", () => call("/undo", {}));
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("textarea, input") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "u") return call("/undo", {});
+  if (!task) return;
+  if (event.key >= "1" && event.key <= "9") place(Number(event.key));
+  else if (event.key === "0") save(true);
+  else if (event.key === "=") { all(1); if (task.answers.length === 2) save(false); }
+  else if (event.key === "Escape") clear();
+  else if (event.key === "Enter" && !event.target.matches("button")) save(false);
+  else if (task.answers.length === 2 && (event.key === "a" || event.key === "b")) better(event.key === "a" ? 0 : 1);
+  else return;
+  event.preventDefault();
+});
+
+if (labeller) call("/next", {}); else by("login").hidden = false;

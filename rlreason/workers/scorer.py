@@ -1,0 +1,103 @@
+"""Scorer workers: the reward models of a stage in Ray processes, and the fleet that shares answers out among them.
+
+Each worker holds every model. A model whose files are replaced is loaded anew between two batches.
+"""
+
+import asyncio
+import math
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from rlreason.config.rewards import RewardConfig, ScorerConfig
+from rlreason.rewards.load import Attempt
+from rlreason.types import Score
+from rlreason.workers.cluster import get, worker_options
+
+
+class ScorerWorker:
+    """Ray actor."""
+
+    def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
+        self._rewards, self._config = rewards, config
+
+    def load(self, names: list[str]) -> None:
+        """The models of these rewards, from their paths, in place of those held before."""
+        import torch
+
+        from rlreason.engines.scorer import RewardModel
+
+        device = "cuda" if self._config.gpus else "cpu"
+        torch.set_num_threads(self._config.threads or max(1, math.ceil(self._config.cpus)))
+        self._models = getattr(self, "_models", {})
+        for reward in self._rewards:
+            if reward.name in names and reward.model is not None:
+                self._models[reward.name] = RewardModel(reward.model, dtype=self._config.dtype, device=device)
+
+    def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
+        """A score from each model that applies to the attempt's task."""
+        found: list[dict[str, Score]] = [{} for _ in attempts]
+        for reward in self._rewards:
+            places = [at for at, attempt in enumerate(attempts) if reward.applies_to(attempt.task.source)]
+            answers = [(attempts[at].task.prompt, attempts[at].response) for at in places]
+            model = self._models[reward.name]
+            values = model.score(answers, batch_tokens=self._config.batch_tokens, chat=reward.chat)
+            for at, value in zip(places, values, strict=True):
+                found[at][reward.name] = _verdict(value, model.max_tokens)
+        return found
+
+
+def _verdict(value: float | None, max_tokens: int | None) -> Score:
+    if value is None:
+        detail = f"prompt and answer are longer than the reward model's {max_tokens} positions"
+        return Score(value=0.0, status="verifier_error", detail=detail)
+    if not math.isfinite(value):
+        return Score(value=0.0, status="verifier_error", detail=f"the reward model gave {value}")
+    return Score(value=value, status="ok")
+
+
+class ScorerFleet:
+    """All scorer workers of a stage."""
+
+    def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
+        """`rewards`: those with a `model`."""
+        self._rewards = rewards
+        actor = ray.remote(ScorerWorker).options(**worker_options(config))
+        self.workers: list[ActorHandle] = [actor.remote(rewards, config) for _ in range(config.workers)]
+        self._loaded = {reward.name: _state(reward) for reward in rewards}
+        self._ready = self._load([reward.name for reward in rewards])
+
+    def wait_ready(self) -> None:
+        """UserError for a model that cannot be loaded."""
+        get(self._ready)
+
+    async def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
+        """The models' verdicts on each attempt, in order; each worker scores one part."""
+        size = -(-len(attempts) // len(self.workers)) or 1
+        parts = [attempts[start : start + size] for start in range(0, len(attempts), size)]
+        calls = [worker.score.remote(part) for worker, part in zip(self.workers, parts, strict=False)]
+        return [found for part in await asyncio.gather(*calls) for found in part]
+
+    def reload(self) -> list[str]:
+        """Names of the models whose files were replaced since they were loaded; every worker holds the new ones now."""
+        changed = [reward for reward in self._rewards if _state(reward) != self._loaded[reward.name]]
+        if changed:
+            self._loaded |= {reward.name: _state(reward) for reward in changed}
+            get(self._load([reward.name for reward in changed]))
+        return [reward.name for reward in changed]
+
+    def shutdown(self) -> None:
+        for worker in self.workers:
+            ray.kill(worker)
+
+    def _load(self, names: list[str]) -> Any:
+        return [worker.load.remote(names) for worker in self.workers]
+
+
+def _state(reward: RewardConfig) -> list[tuple[str, int, int]]:
+    """Of a local model's files: real path, size, time of change; [] for a hub name."""
+    folder = Path(str(reward.model))
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -1,0 +1,95 @@
+"""The guard's figures and limits, and the normaliser, against numbers worked out by hand."""
+
+import json
+import random
+import statistics
+
+import pytest
+
+from rlreason.algorithms.guard import Guard, compression_ratio, disagreement, distinct_2
+from rlreason.algorithms.normaliser import Normaliser
+from rlreason.config.guard import GuardConfig
+
+
+def test_distinct_2_by_hand() -> None:
+    # (1, 2), (2, 1), (1, 2), (2, 1): 2 of 4; three different of three; fewer than two tokens
+    assert distinct_2([[1, 2, 1, 2, 1], [1, 2, 3, 4], [5], []]) == pytest.approx((0.5 + 1 + 1 + 1) / 4)
+
+
+def test_compression_tells_repetition_and_sameness() -> None:
+    rng = random.Random(0)
+    different = ["".join(rng.choices("abcdefghijklmnop", k=60)) for _ in range(20)]
+    assert compression_ratio(["the " * 15] * 20) > 5 * compression_ratio(different)
+    assert compression_ratio(different[:1] * 20) > 5 * compression_ratio(different), "all alike"
+    assert compression_ratio([""]) == 1.0
+
+
+def test_disagreement_by_hand() -> None:
+    # Standardised both are -1, 1; then -1, 1 beside 1, -1: a standard deviation of 1 on each sample.
+    assert disagreement([[0.0, 2.0], [10.0, 30.0]]) == 0.0
+    assert disagreement([[0.0, 2.0], [30.0, 10.0]]) == 1.0
+    # Equal scores are 0 throughout: deviations of (-1, 0) and (1, 0) are 1/2.
+    assert disagreement([[0.0, 2.0], [7.0, 7.0]]) == 0.5
+
+
+def test_gold_that_falls_is_found_after_the_patience() -> None:
+    guard = Guard(GuardConfig(gold="g", gold_tolerance=0.1, patience=2))
+    # Of the 0.5 gained a tenth, 0.05, may be lost.
+    told = [
+        bool(guard.observe(step, {"g": value})) for step, value in enumerate([0.3, 0.8, 0.76, 0.74, 0.75, 0.7, 0.6])
+    ]
+    assert told == [False, False, False, False, False, False, True]
+    assert guard.best_step == 1
+    (finding,) = guard.observe(7, {"g": 0.5})
+    assert (finding.what, finding.message) == ("gold", "g fell to 0.5, from 0.8 at step 1")
+    assert guard.observe(8, {}) == guard.observe(9, {"g": float("nan")}) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "usual", "bad", "what"),
+    [
+        ("guard/distinct_2", 0.8, 0.39, "repetition"),
+        ("guard/compression_ratio", 2.0, 4.1, "repetition"),
+        ("response/tokens_mean", 20.0, 41.0, "length"),
+        ("response/tokens_mean", 20.0, 9.0, "length"),
+        ("guard/disagreement", 0.2, 0.61, "disagreement"),
+        ("policy/kl", 0.1, 0.6, "kl"),
+    ],
+)
+def test_drift_from_the_first_steps_is_found(key: str, usual: float, bad: float, what: str) -> None:
+    guard = Guard(GuardConfig(max_kl=0.5, baseline_steps=2))
+    assert not any(guard.observe(step, {key: usual}) for step in range(5))
+    (finding,) = guard.observe(5, {key: bad})
+    assert finding.what == what and f"{bad:.4g}" in finding.message
+
+
+def test_a_resumed_guard_goes_on() -> None:
+    rows = [{"g": 0.1 * step if step < 6 else 0.2, "response/tokens_mean": 10.0 * (1 + step)} for step in range(9)]
+    config = GuardConfig(gold="g")
+    whole = Guard(config)
+    expected = [whole.observe(step, row) for step, row in enumerate(rows)]
+    first = Guard(config)
+    found = [first.observe(step, row) for step, row in enumerate(rows[:4])]
+    second = Guard(config, json.loads(json.dumps(first.state())))
+    found += [second.observe(step, row) for step, row in enumerate(rows[4:], 4)]
+    assert found == expected and any(expected)
+
+
+def test_normaliser_is_that_of_all_scores_so_far() -> None:
+    rng = random.Random(0)
+    batches = [[rng.gauss(3.0, 2.0) for _ in range(size)] for size in (1, 5, 0, 7, 40)]
+    normaliser, seen = Normaliser(clip=1.5), []
+    for batch in batches:
+        seen += batch
+        mean, std = statistics.fmean(seen), statistics.pstdev(seen)
+        expected = [max(-1.5, min(1.5, (score - mean) / std)) if std else 0.0 for score in batch]
+        normaliser.add(batch)
+        assert normaliser.normalise(batch) == pytest.approx(expected, abs=1e-9)
+        normaliser = Normaliser(clip=1.5, state=json.loads(json.dumps(normaliser.state())))
+    assert normaliser.normalise([1e6, -1e6]) == [1.5, -1.5], "outliers are cut"
+
+
+def test_equal_scores_are_worth_nothing() -> None:
+    normaliser = Normaliser(clip=5.0)
+    normaliser.add([0.1] * 3)
+    assert normaliser.normalise([0.1] * 3) == [0.0] * 3

@@ -1,0 +1,151 @@
+"""Stages: each refusal of parts that do not fit one another, in its own words."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rlreason.config.schema import PretrainConfig, RLConfig
+from tests.unit.stages.conftest import rl_config
+
+GAE = {"advantage": "gae"}
+ONE = {"name": "a", "path": "m:f"}
+TWO = [ONE, {"name": "b", "path": "m:f"}]
+ADAPTER = {"lr": 1e-4, "lora": {"send": "adapter"}}
+STEERED = {"estimator": "k3", "coef": 0.1, "target": 0.5}
+
+# The batch is 4 prompts of 2 samples.
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"rewards": []}, "rewards: an RL stage needs at least one"),
+    ({"rewards": [ONE, ONE]}, "rewards: two of them have the same name"),
+    ({"rewards": [], "eval": {"tasks": {"path": "x"}}},
+     "eval: needs at least one entry in `rewards` to judge the answers"),
+    ({"rollout": {"max_context_tokens": 64, "max_response_tokens": 64}},
+     "rollout.max_response_tokens must be smaller than rollout.max_context_tokens"),
+    *(
+        ({"rollout": {key: value}},
+         f"{key}: cuts off part of the distribution, which the learner would still train on; take it out and set "
+         "`temperature` alone")
+        for key, value in (("top_p", 1.0), ("top_k", 50), ("min_p", None))
+    ),
+    ({"rollout": {"gpus": 1, "tensor_parallel": 4}}, "tensor_parallel: an engine on 4 GPUs needs `gpus: 4`, not 1"),
+    *(
+        ({"combine": given}, "`gate` names the deciding reward of `mode: gate`: give both or neither")
+        for given in ({"mode": "gate"}, {"gate": "math"})
+    ),
+    ({"combine": {"mode": "gate", "gate": "mth"}}, "combine.gate: no reward is called `mth`; there are math"),
+    ({"combine": {"mode": "min"}}, "combine.mode: min has no effect on these rewards; take it out or add one"),
+    *(
+        ({"rewards": TWO[:num], "combine": {"mode": "gate", "gate": ["a", "b"][:num]}},
+         "combine.mode: gate has no effect on these rewards; take it out or add one")
+        for num in (1, 2)
+    ),
+    ({"rewards": [*TWO, {"name": "c", "path": "m:f", "weight": 2}], "combine": {"mode": "min"}},
+     "rewards: the weight of `c` has no effect with `combine.mode: min`"),
+    *(
+        ({"combine": {"mode": "gdpo"}, "algorithm": given},
+         f"algorithm.{what} does not go with `combine.mode: gdpo`; take one of them out")
+        for given, what in (
+            ({"normalize_std": True}, "normalize_std: true"),
+            ({"preset": "dr_grpo"}, "advantage: dr_grpo"),
+            ({"advantage": "none"}, "advantage: none"),
+            ({"shuffle_rewards": True}, "shuffle_rewards: true"),
+            ({"overlong": {}}, "overlong"),
+            ({"kl": {"estimator": "k1", "coef": 0.1}}, "kl.estimator: k1"),
+        )
+    ),
+    ({"algorithm": {"minibatches": 3}},
+     "algorithm.minibatches: the batch of 8 samples (prompts_per_step x samples_per_prompt) does not divide by 3"),
+    ({"learner": {"lr": 1e-4, "workers": 9}},
+     "learner.workers: 9 workers for 8 samples an update; use fewer workers or a larger batch"),
+    ({"learner": {"lr": 1e-4, "workers": 5}, "algorithm": {"minibatches": 2}},
+     "learner.workers: 5 workers for 4 samples an update; use fewer workers or a larger batch"),
+    ({"algorithm": GAE | {"minibatches": 2}, "critic": {"workers": 5}},
+     "critic.workers: 5 workers for 4 samples an update; use fewer workers or a larger batch"),
+    ({"algorithm": GAE, "critic": {"lora": {"send": "adapter"}}},
+     "critic.lora.send: the critic is sent to no engine; take it out"),
+    *(
+        ({"learner": ADAPTER, "rollout": {"weight_sync": sync}},
+         f"rollout.weight_sync: {sync} carries whole weights only; take it out, or use `learner.lora.send: merged`")
+        for sync in ("nccl", "ipc")
+    ),
+    ({"learner": {"lr": 1e-4, "lora": {"send": "adapter", "rank": 513}}},
+     "learner.lora.rank: vLLM takes adapters of rank 512 at most, not 513; lower it, or use `send: merged`"),
+    *(
+        ({"samples_per_prompt": 1, "algorithm": {"advantage": name}},
+         f"samples_per_prompt: 1 with `algorithm.advantage: {name}` makes every advantage 0; use 2 or more samples, or "
+         "an advantage that compares no samples (reinforce_pp, remax, gae, none)")
+        for name in ("grpo", "dr_grpo", "rloo", "reinforce_pp_baseline")
+    ),
+    ({"samples_per_prompt": 1, "algorithm": {"advantage": "none", "dynamic_sampling": {}}},
+     "algorithm.dynamic_sampling would replace every group of `samples_per_prompt: 1`"),
+    ({"critic": {"lr": 1e-3}}, "critic has no effect with `algorithm.advantage: grpo`; take it out"),
+    ({"algorithm": {"preset": "dapo"}, "rewards": [{"name": "length", "path": "rlreason.rewards.length:overlong"}]},
+     "algorithm.overlong and the reward `overlong` both punish length; take one of them out"),
+    ({"algorithm": {"kl": STEERED | {"horizon": 1.6}}},
+     "algorithm.kl.horizon: 1.6 is no more than a fifth of the batch of 8 samples, which could bring the coefficient "
+     "to 0; raise it"),
+    ({"max_staleness": 1, "algorithm": {"off_policy": {"correction": "none"}}},
+     "algorithm.off_policy.correction: none with max_staleness above 0 takes stale samples for fresh ones; choose a "
+     "correction, or take `off_policy` out"),
+    ({"max_staleness": 1, "algorithm": {"preset": "rloo"}},
+     "`algorithm.loss: reinforce` has no ratio for the stale samples of max_staleness above 0; add "
+     "`algorithm.off_policy`, or take another loss"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED, ids=lambda value: str(value)[:60])
+def test_parts_that_do_not_fit_are_refused_with_the_reason(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        rl_config(**given)
+    (error,) = caught.value.errors()
+    assert error["msg"] == f"Value error, {message}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rollout": {"gpus": 4, "tensor_parallel": 4}},
+        {"rollout": {"gpus": 0, "tensor_parallel": 2}},
+        {"rewards": TWO, "combine": {"mode": "min"}},
+        {"rewards": TWO, "combine": {"mode": "gate", "gate": "a"}},
+        {"combine": {"mode": "gdpo"}, "algorithm": {"kl": {"estimator": "k3", "coef": 0.1}}},
+        {"learner": {"lr": 1e-4, "workers": 4}, "algorithm": {"minibatches": 2}},
+        {"learner": ADAPTER | {"lora": {"send": "adapter", "rank": 512}}},
+        {"samples_per_prompt": 1, "algorithm": {"advantage": "remax"}},
+        {"algorithm": {"kl": STEERED | {"horizon": 1.7}}},
+        {"max_staleness": 1, "algorithm": {"preset": "rloo", "off_policy": {"correction": "token_truncate"}}},
+        {"max_staleness": 1},
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_is_just_within_the_bounds_is_taken(given: dict[str, Any]) -> None:
+    assert isinstance(rl_config(**given), RLConfig)
+
+
+ADAPTED = {"lr": 1e-4, "lora": {}}
+NEW = {"architecture": {"model_type": "llama"}, "tokenizer": "t"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give `architecture` and `tokenizer` for a new model, or `model` to continue one"),
+        ({"tokenizer": "t"}, "give `architecture` and `tokenizer` for a new model, or `model` to continue one"),
+        (NEW | {"model": "m"},
+         "a `model` to continue brings its own architecture and tokenizer; take those two out"),
+        ({"model": "m", "tokenizer": "t"},
+         "a `model` to continue brings its own architecture and tokenizer; take those two out"),
+        (NEW | {"learner": ADAPTED}, "learner.lora: a new model has nothing to adapt; give `model`, or take lora out"),
+        ({"model": "m", "learner": ADAPTER},
+         "learner.lora.send: only an RL stage sends weights; take it out (final/adapter has them)"),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_a_pretraining_that_is_neither_new_nor_continued_is_refused(given: dict[str, Any], message: str) -> None:
+    plain = {"stage": "pretrain", "data": {"path": "x"}, "steps": 1, "tokens_per_step": 64, "learner": {"lr": 1e-4}}
+    for good in (NEW, {"model": "m"}, {"model": "m", "learner": ADAPTED}):
+        assert PretrainConfig.model_validate(plain | good).steps == 1
+    with pytest.raises(ValidationError) as caught:
+        PretrainConfig.model_validate(plain | given)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
