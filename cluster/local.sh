@@ -19,9 +19,15 @@ fail() { # status, text
     exit "$1"
 }
 
-# Every process of the cluster and of its jobs inherits the mark, whatever session or group it is in.
+# Every process of the cluster and of its jobs inherits the mark, whatever session or group it is in. The title that Ray
+# gives its workers and agents can overwrite it; those have their log open in the folder.
 members() {
-    grep -lzxF "$mark" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true
+    {
+        grep -lzxF "$mark" /proc/[0-9]*/environ
+        grep -l "^ray::" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
+            find "/proc/$pid/fd" -lname "$folder/*" -print -quit
+        done
+    } 2>/dev/null | cut -d/ -f3 | sort -u || true
 }
 
 end_members() { # seconds to wait before what is left is killed
