@@ -155,9 +155,7 @@ def update(
         on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,
         rng=rng,
     )
-    learners: list[tuple[LearnerFleet, Loss]] = []
-    if critic is not None:
-        learners.append((critic, ValueLoss(clip=algorithm.value_clip)))
+    learners: list[tuple[LearnerFleet, Loss]] = [(critic, ValueLoss(clip=algorithm.value_clip))] if critic else []
     if step >= (algorithm.critic_warmup_steps or 0):
         learners.append((policy, policy_loss(algorithm, config.rollout, kl_coef or 0.0)))
     parts = []

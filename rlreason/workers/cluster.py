@@ -14,7 +14,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from rlreason.config.schema import WorkerConfig
+from rlreason.config.base import WorkerConfig
 from rlreason.types import RunError, UserError
 from rlreason.workers._compat import no_exit_at_sigterm
 
