@@ -209,20 +209,20 @@ def test_figures_at_k_by_hand() -> None:
         answers(0, [r"\boxed{7}", r"\boxed{3}", r"so \boxed{7}", ""]),
         answers(1, [r"\boxed{3}", r"\boxed{3}", r"\boxed{7}", ""]),
     ]
-    assert at_k(groups, 4) == {"avg@4": 0.375, "pass@4": 1.0, "maj@4": 0.5}
+    assert at_k(groups, 4) == {"avg@4": 0.375, "pass@4": 1.0, "maj@4": 0.5, "reward@4": 0.375}
     words = Group(
         task=Task(id="2", prompt="p", answer="Red."),
         samples=tuple(sample("2", i, response=text) for i, text in enumerate(["Blue.", "Red.", "Red. "])),
         scores=tuple({"right": Score(value=value, status="ok")} for value in (0.0, 1.0, 1.0)),
     )
-    assert at_k([words], 3) == {"avg@3": pytest.approx(2 / 3), "pass@3": 1.0, "maj@3": 1.0}
+    assert at_k([words], 3) == {"avg@3": pytest.approx(2 / 3), "pass@3": 1.0, "maj@3": 1.0, "reward@3": pytest.approx(2 / 3)}
     no_gold = replace(words, task=replace(words.task, answer=None))
-    assert at_k([no_gold], 3).keys() == {"avg@3", "pass@3"}, "nothing to agree on"
+    assert at_k([no_gold], 3).keys() == {"avg@3", "pass@3", "reward@3"}, "nothing to agree on"
 
 
 def test_only_full_marks_of_a_check_that_worked_are_right() -> None:
     assert at_k([group(0, [1.0, 1.0], ["timeout", "ok"])], 2)["avg@2"] == 0.5
-    assert at_k([group(0, [0.99, 0.5])], 2) == {"avg@2": 0.0, "pass@2": 0.0, "maj@2": 0.0}
+    assert at_k([group(0, [0.99, 0.5])], 2) == {"avg@2": 0.0, "pass@2": 0.0, "maj@2": 0.0, "reward@2": 0.745}
 
 
 def test_rows_of_samples() -> None:
