@@ -1,6 +1,6 @@
 """A reward model of a known score, and a policy that is optimised against it: unwatched, watched, and by PPO.
 
-Opt-in, six minutes a seed on two idle cores: `pytest -m bench -s tests/bench/test_over_optimisation.py`. Curves, the
+Opt-in, ten minutes a seed on two idle cores: `pytest -m bench -s tests/bench/test_over_optimisation.py`. Curves, the
 README's table and the plot go to configs/tiny-preferences; curves that are there already are not run again.
 """
 
@@ -89,7 +89,9 @@ def test_a_watched_policy_ends_at_its_best(seed: int, tmp_path: Path) -> None:
     last = max(steps, key=int)
     print(f"seed {seed}: {line(of_seed)}")
     assert of_seed["accuracy"] >= 0.90
-    assert steps[last]["gold"] < of_seed["start"] < steps[best]["gold"], "it rises, then falls below its start"
+    assert of_seed["start"] < steps[best]["gold"] and steps[last]["gold"] < 0.9 * steps[best]["gold"], (
+        "it rises, then falls"
+    )
     assert steps[last]["score"] > steps[best]["score"], "while the reward model's score rises"
     assert of_seed["watched"] >= 0.95 * steps[best]["gold"]
     assert of_seed["ppo"] > of_seed["start"]

@@ -32,8 +32,9 @@ function show(found) {
   task = found.prompt; places = new Map();
   by("login").hidden = true;
   by("task").hidden = !task; by("done").hidden = !!task;
-  if (!task) return;
+  if (!task) return localStorage.removeItem("rlreason-draft");
   by("comment").value = "";
+  restore();
   const turns = typeof task.prompt === "string" ? [{ content: task.prompt }] : task.prompt;
   by("prompt").replaceChildren(...turns.map((turn) => {
     const part = document.createElement("div");
@@ -64,6 +65,23 @@ function draw() {
     row.addEventListener("drop", (event) => { event.preventDefault(); move(Number(event.dataTransfer.getData("text/plain")), at); });
     return row;
   }));
+  keep();
+}
+
+// What is not saved yet outlives a reload or a closed tab.
+function keep() {
+  const order = task.answers.map((answer) => answer.id);
+  localStorage.setItem("rlreason-draft",
+    JSON.stringify({ labeller, prompt: task.id, order, places: [...places], comment: by("comment").value }));
+}
+
+function restore() {
+  const draft = JSON.parse(localStorage.getItem("rlreason-draft") || "null");
+  const ids = new Set(task.answers.map((answer) => answer.id));
+  if (draft?.labeller !== labeller || draft.prompt !== task.id || !draft.order.every((id) => ids.has(id))) return;
+  task.answers.sort((one, other) => draft.order.indexOf(one.id) - draft.order.indexOf(other.id));
+  places = new Map(draft.places.filter(([id]) => ids.has(id)));
+  by("comment").value = draft.comment;
 }
 
 function move(from, to) { // the order on the page is the ranking
@@ -103,6 +121,7 @@ by("login").addEventListener("submit", (event) => {
 by("save").addEventListener("click", () => save(false));
 by("bad").addEventListener("click", () => save(true));
 by("clear").addEventListener("click", clear);
+by("comment").addEventListener("input", keep);
 for (const id of ["undo", "undo2"]) by(id).addEventListener("click", () => call("/undo", {}));
 
 document.addEventListener("keydown", (event) => {
