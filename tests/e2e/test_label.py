@@ -8,12 +8,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
+from rlreason.stages.lineage import artifact_hash
 from rlreason.web.label.store import Store
 from tests.conftest import Command, wait_for
 
@@ -39,7 +41,8 @@ class Page:
         port = wait_for(lambda: read(folder / "DevToolsActivePort"), 60, "the browser").split("\n")[0]
         tabs = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/json").read())
         tab = next(tab for tab in tabs if tab["type"] == "page")
-        self._socket: ClientConnection = connect(tab["webSocketDebuggerUrl"], max_size=None)
+        self._open = ExitStack()
+        self._socket = self._open.enter_context(connect(tab["webSocketDebuggerUrl"], max_size=None))
         self._number = 0
         self.tell("Page.enable")
         self.open(address)
@@ -66,7 +69,10 @@ class Page:
         return self.tell("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def until(self, script: str) -> Any:
-        return wait_for(lambda: self.run(script), 30, f"{script} in {self.run('document.body.innerText')!r}")
+        try:
+            return wait_for(lambda: self.run(script), 30, script)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the page says {self.run('document.body.innerText')!r}") from None
 
     def keys(self, *keys: str) -> None:
         for key in keys:
@@ -118,7 +124,7 @@ class Page:
         self.tell("Input.dispatchMouseEvent", type="mouseReleased", x=x2, y=y2, button="left", clickCount=1)
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()
         self.browser.terminate()
         self.browser.wait()
 
@@ -188,7 +194,9 @@ def test_two_people_a_reload_and_a_killed_server(
     ann.saved(1)
     bob.rank("4", "5", "<b>four</b>")
     bob.saved(1)
-    assert bob.run("document.querySelector('#agreement').textContent") == "agreement of 2: 0.38"
+    assert (
+        bob.run("document.querySelector('#agreement').textContent") == "agreement of 2: 0.00"
+    )  # by hand: of three pairs one disagrees
 
     server.send(signal.SIGKILL)
     server.wait()
@@ -228,3 +236,27 @@ def test_two_people_a_reload_and_a_killed_server(
     assert [last[text] for text in (shown[3], *shown[:3])] == [1, 2, 3, 4]
     assert found["Say hello.", "bob"]["all_bad"] and set(ranked["Say hello.", "bob"].values()) == {1}
     assert len(list(Store(tmp_path / "l.sqlite").rankings())) == 6
+
+
+def test_a_model_writes_the_answers(start: Callable[..., Command], tiny_model: Path, tmp_path: Path) -> None:
+    """Prompts that have none get them, before the page opens; a second start with the same database asks no model."""
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("1+2=", "3+4=")))
+    words = ["label", tmp_path / "tasks.jsonl", "--db", tmp_path / "l.sqlite", "--port", 0, "--token", TOKEN, "--base"]
+    words += ["--model", tiny_model, "--samples", 3, "--max-tokens", 6, "--context-tokens", 48]
+    for is_first in (True, False):
+        server = start(*words)
+        wait_for(lambda server=server: "open http" in server.stderr + server.stdout or not server.running, 200, "page")
+        assert server.running, server.stderr
+        assert ("writes 3 answers to each of 2 prompts" in server.stderr + server.stdout) == is_first
+        server.interrupt()
+        server.wait()
+        server.assert_nothing_left()
+    store = Store(tmp_path / "l.sqlite")
+    assert store.progress("ann")["total"] == 2
+    shown = store.next_prompt("ann")
+    assert shown is not None and len(shown["answers"]) in (2, 3) and set(shown) == {"id", "prompt", "answers"}
+    store.save(
+        "ann", 1, {answer["id"]: place + 1 for place, answer in enumerate(shown["answers"])}, all_bad=False, comment=""
+    )
+    (row,) = store.rankings()
+    assert {name for names in row["models"] for name in names} == {f"{tiny_model}@{artifact_hash(tiny_model)[:16]}"}

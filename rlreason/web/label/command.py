@@ -64,7 +64,7 @@ def export(database: Path, target: Path, form: Literal["pairs", "rankings"]) -> 
     rows = [one for row in Store(database).rankings() for one in (pairs_of(row) if form == "pairs" else [row])]
     if not rows:
         raise UserError(f"{database}: nothing is labelled yet")
-    write_whole(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
     say(f"{len(rows)} {form} written to {target}")
     return len(rows)
 
@@ -143,6 +143,7 @@ def _serve(store: Store, listening: socket.socket, host: str, token: str) -> Non
     from rlreason.web.label.server import application
 
     hosts = list(LOOPBACK) if host in LOOPBACK else ["*"] if host in ("0.0.0.0", "::") else [host]
+    listening.listen()  # who opens the printed address at once is answered
     address, port = listening.getsockname()[:2]
     say(f"open http://{address}:{port}/?token={token}    (Ctrl-C ends; every label is saved at once)")
     config = uvicorn.Config(application(store, token, hosts), log_level="warning", lifespan="off")

@@ -110,7 +110,7 @@ function save(allBad) {
 
 function all(number) { task.answers.forEach((answer) => places.set(answer.id, number)); draw(); }
 function clear() { places = new Map(); draw(); }
-function better(at) { all(2); places.set(task.answers[at].id, 1); save(false); }
+function better(at) { all(2); places.set(task.answers[at].id, 1); draw(); save(false); }
 
 by("login").addEventListener("submit", (event) => {
   event.preventDefault();

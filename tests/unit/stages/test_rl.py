@@ -215,7 +215,12 @@ def test_figures_at_k_by_hand() -> None:
         samples=tuple(sample("2", i, response=text) for i, text in enumerate(["Blue.", "Red.", "Red. "])),
         scores=tuple({"right": Score(value=value, status="ok")} for value in (0.0, 1.0, 1.0)),
     )
-    assert at_k([words], 3) == {"avg@3": pytest.approx(2 / 3), "pass@3": 1.0, "maj@3": 1.0, "reward@3": pytest.approx(2 / 3)}
+    assert at_k([words], 3) == {
+        "avg@3": pytest.approx(2 / 3),
+        "pass@3": 1.0,
+        "maj@3": 1.0,
+        "reward@3": pytest.approx(2 / 3),
+    }
     no_gold = replace(words, task=replace(words.task, answer=None))
     assert at_k([no_gold], 3).keys() == {"avg@3", "pass@3", "reward@3"}, "nothing to agree on"
 
