@@ -23,7 +23,7 @@ class GuardConfig(Strict):
     `eval/held/reward@4`, or of training samples, such as `reward/NAME/mean` of a reward of weight 0."""
     gold_tolerance: Annotated[float, Field(gt=0)] = 0.05
     """Fall below the best `gold`, as a share of what was gained since the first."""
-    patience: Count = 1
+    patience: Count = 3
     """Measurements in a row below that."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
     """Nats a token from the starting policy."""

@@ -90,13 +90,13 @@ def train_sequences(
 ) -> tuple[list[TrainSequence], dict[str, float]]:
     """Sequences with all that the losses need, in the order of `kept`, less those with no token left; metrics.
 
-    `kl_coef`: of k1. `on_policy`: the weights that sampled are those of the only update.
+    `kl_coef`: the present one. `on_policy`: the weights that sampled are those of the only update.
     """
     plain = kept.sequences()
     behaviour_N = _flat(plain, [sequence.logprobs for sequence in plain])
     length_S = torch.tensor([sequence.num_trained_tokens for sequence in plain])
     sequence_N = torch.arange(len(plain)).repeat_interleave(length_S)
-    metrics: dict[str, float] = {}
+    metrics = {"policy/kl_coef": kl_coef} if algorithm.kl is not None else {}
     penalty_N = None
     if scores.reference_N is not None and algorithm.kl is not None and algorithm.kl.estimator == "k1":
         penalty_N = kl_coef * kl.k1(behaviour_N, scores.reference_N)

@@ -117,10 +117,10 @@ def get(references: Any, timeout_s: float | None = None) -> Any:
     except ray.exceptions.GetTimeoutError:
         raise RunError(f"workers did not answer within {timeout_s:g} s") from None
     except ray.exceptions.RayError as error:
-        raise _readable(error) from error
+        raise readable(error) from error
 
 
-def _readable(error: BaseException) -> UserError | RunError:
+def readable(error: BaseException) -> UserError | RunError:
     """A worker that waits for other workers passes their errors on, so the cause may lie several errors deep."""
     while isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 from ray.actor import ActorHandle
 
 from rlreason.config.rewards import RewardConfig, ScorerConfig
 from rlreason.rewards.load import Attempt
 from rlreason.types import Score
-from rlreason.workers.cluster import get, worker_options
+from rlreason.workers.cluster import get, readable, worker_options
 
 
 class ScorerWorker:
@@ -74,11 +75,14 @@ class ScorerFleet:
         get(self._ready)
 
     async def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
-        """The models' verdicts on each attempt, in order; each worker scores one part."""
+        """The models' verdicts on each attempt, in order; each worker scores one part. RunError for one that died."""
         size = -(-len(attempts) // len(self.workers)) or 1
         parts = [attempts[start : start + size] for start in range(0, len(attempts), size)]
         calls = [worker.score.remote(part) for worker, part in zip(self.workers, parts, strict=False)]
-        return [found for part in await asyncio.gather(*calls) for found in part]
+        try:
+            return [found for part in await asyncio.gather(*calls) for found in part]
+        except ray.exceptions.RayError as error:
+            raise readable(error) from error
 
     def reload(self) -> list[str]:
         """Names of the models whose files were replaced since they were loaded; every worker holds the new ones now."""
