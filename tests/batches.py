@@ -55,6 +55,28 @@ def sequences(draw: st.DrawFn) -> list[TrainSequence]:
 
 
 @st.composite
+def rankings(draw: st.DrawFn) -> list[TrainSequence]:
+    """1 to 4 rows of 2 to 4 answers, each with places that decide something; read at the last token, as a reward
+    model's are."""
+    found = []
+    numbers = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
+    places = st.lists(st.integers(1, 3), min_size=2, max_size=4).filter(lambda drawn: len(set(drawn)) > 1)
+    for group, row in enumerate(draw(st.lists(places, min_size=1, max_size=4))):
+        margin = draw(st.sampled_from([0.0, 0.5]))
+        for place in row:
+            length = draw(st.integers(2, 12))
+            tokens = tuple(torch.randint(VOCABULARY, (length,), generator=numbers).tolist())
+            mask = (0,) * (length - 1) + (1,)
+            reference = (0.0,) * (length - 1) + (float(-3.5 + 0.4 * torch.randn(1, generator=numbers)),)
+            found.append(
+                TrainSequence(
+                    tokens=tokens, mask=mask, group=group, place=place, margin=margin, reference_logprobs=reference
+                )
+            )
+    return found
+
+
+@st.composite
 def policy_loss(draw: st.DrawFn, name: str, aggregation: Any) -> PolicyLoss:
     return PolicyLoss(
         name=name,
@@ -70,10 +92,14 @@ def policy_loss(draw: st.DrawFn, name: str, aggregation: Any) -> PolicyLoss:
 
 @st.composite
 def layout(draw: st.DrawFn, known: list[TrainSequence], num_ranks: int) -> list[list[list[TrainSequence]]]:
-    """[rank][micro-batch]: any split, in any order, as many micro-batches on each rank, some of them empty."""
+    """[rank][micro-batch]: any split, in any order, as many micro-batches on each rank, some of them empty. The answers
+    of a preference row stay together."""
     num_micro_batches = draw(st.integers(1, 3))
     found: list[list[list[TrainSequence]]] = [[[] for _ in range(num_micro_batches)] for _ in range(num_ranks)]
-    for index in draw(st.permutations(range(len(known)))):
+    rows: dict[int, list[TrainSequence]] = {}
+    for index, sequence in enumerate(known):
+        rows.setdefault(-1 - index if sequence.group is None else sequence.group, []).append(sequence)
+    for row in draw(st.permutations(list(rows.values()))):
         rank, place = draw(st.integers(0, num_ranks - 1)), draw(st.integers(0, num_micro_batches - 1))
-        found[rank][place].append(known[index])
+        found[rank][place] += row
     return found

