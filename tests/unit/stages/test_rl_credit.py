@@ -208,7 +208,7 @@ def test_a_penalty_in_the_loss_leaves_the_reward_alone(estimator: str) -> None:
     kl = {"estimator": estimator, "coef": 0.5}
     found, metrics = credit([group(0, [1.0, 0.0])], {"kl": kl}, reference=REFERENCE, kl_coef=2.0)
     assert found[0].advantages == (0, 0, 0.5, 0.5) and found[0].reference_logprobs == (0, 0, -0.35, -0.6)
-    assert metrics == {}
+    assert metrics == {"policy/kl_coef": 2.0}
 
 
 def test_length_is_punished_before_the_advantage() -> None:
