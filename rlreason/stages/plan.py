@@ -10,7 +10,7 @@ from typing import Any
 
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.learner import LearnerConfig, LoRAConfig
-from rlreason.config.schema import EvaluateConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
+from rlreason.config.schema import DPOConfig, EvaluateConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
 from rlreason.data.corpus.clean import active_rules
 from rlreason.stages.lineage import references
 from rlreason.stages.recipe import Step, load_steps
@@ -58,7 +58,8 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
     if not isinstance(config, EvaluateConfig):
         kl = config.algorithm.kl if isinstance(config, RLConfig) else None
         # With LoRA the frozen weights are the reference, until it is refreshed.
-        keep_reference = kl is not None and (config.learner.lora is None or kl.refresh_every is not None)
+        is_frozen = kl is None or kl.refresh_every is None
+        keep_reference = (kl is not None or isinstance(config, DPOConfig)) and not (config.learner.lora and is_frozen)
         lines += _learner_plan("learner", config.learner, architecture, keep_reference=keep_reference)
         lines.append(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
@@ -70,6 +71,8 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
     if isinstance(config, RLConfig) or config.eval is not None or asks:
         lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config)))
         lines.append(_workers("reward", config.reward_workers, None))
+        if any(reward.model is not None for reward in config.rewards):
+            lines.append(_workers("scorer", config.scorers, None))
     if isinstance(config, RLConfig):
         batch = config.prompts_per_step * config.samples_per_prompt
         lines.append(
@@ -81,6 +84,8 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
         lines.append(f"  reward {reward.name}: {reward.path or reward.model} x {reward.weight:g}")
     if config.eval is not None:
         lines.append(f"  evaluation: {', '.join(config.eval.tasks)}")
+    if isinstance(config, RLConfig) and config.guard is not None:
+        lines.append(f"  guard: {config.guard.action}, by {config.guard.gold or 'drift alone'}")
     return "\n".join(lines)
 
 

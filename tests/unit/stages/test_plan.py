@@ -1,12 +1,15 @@
 """What `rlreason plan` says, against numbers worked out by hand."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from transformers import LlamaConfig
 
 from rlreason.config.schema import EvaluateConfig, LearnerConfig
-from rlreason.stages.plan import GIB, describe, engine_bytes, learner_bytes
+from rlreason.stages.plan import GIB, count_parameters, describe, engine_bytes, learner_bytes
 
 
 @pytest.mark.parametrize(
@@ -45,10 +48,6 @@ def test_bytes_with_an_adapter(config: dict[str, Any], keep_reference: bool, exp
 
 
 def test_the_plan_counts_what_lora_trains(tiny_model: Path, tmp_path: Path) -> None:
-    import json
-
-    import yaml
-
     architecture = json.loads((tiny_model / "config.json").read_text())
     body = {"stage": "sft", "model": str(tiny_model), "data": {"path": "x.jsonl"}, "steps": 1}
     body |= {"context_tokens": 64, "tokens_per_step": 64, "learner": {"lr": 1e-3, "lora": {"rank": 2}}}
@@ -74,3 +73,28 @@ def test_the_rules_of_a_corpus_in_their_order(tmp_path: Path) -> None:
     rules = "url, language, gopher_repetition, gopher_quality, fineweb, decontamination, mask_pii, dedup"
     assert shown.endswith(f"rules: {rules}")
     assert describe(path, ["dedup=null", "mask_pii=false"]).endswith("gopher_quality, fineweb")
+
+
+def test_the_plan_of_preferences_names_scorers_and_the_guard() -> None:
+    text = describe(Path(__file__).parents[3] / "configs/tiny-preferences", [])
+    stages = dict(block.split(":", 1) for block in text.split("\n\n"))
+    assert "scorer: 1 worker(s) x 0.25 CPU" in stages["30-rl"] and "scorer" not in stages["20-reward-model"]
+    assert "reward preference: stage:20-reward-model x 1" in stages["40-rl-ppo"]
+    assert "guard: rollback, by eval/held/reward@4" in stages["30-rl"]
+
+
+@pytest.mark.parametrize(("stage", "keep_reference"), [("dpo", True), ("reward_model", False)])
+def test_dpo_keeps_a_reference(tmp_path: Path, stage: str, keep_reference: bool) -> None:
+    LlamaConfig(hidden_size=1024, num_hidden_layers=8).save_pretrained(tmp_path / "model")
+    config = {
+        "stage": stage,
+        "model": str(tmp_path / "model"),
+        "data": {"path": "x.jsonl"},
+        "steps": 1,
+        "rows_per_step": 2,
+    }
+    config |= {"context_tokens": 64, "learner": {"lr": 1e-3}}
+    (tmp_path / "stage.yaml").write_text(yaml.safe_dump(config))
+    num_parameters = count_parameters(LlamaConfig.from_pretrained(tmp_path / "model"))
+    expected = learner_bytes(num_parameters, LearnerConfig(lr=1e-3), keep_reference=keep_reference) / GIB
+    assert f"about {expected:.2f} GiB" in describe(tmp_path / "stage.yaml", [])
