@@ -142,9 +142,14 @@ def _serve(store: Store, listening: socket.socket, host: str, token: str) -> Non
 
     from rlreason.web.label.server import application
 
+    class Server(uvicorn.Server):
+        """Tells its address when it answers and Ctrl-C ends it, not before."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            say(f"open http://{address}:{port}/?token={token}    (Ctrl-C ends; every label is saved at once)")
+
     hosts = list(LOOPBACK) if host in LOOPBACK else ["*"] if host in ("0.0.0.0", "::") else [host]
-    listening.listen()  # who opens the printed address at once is answered
     address, port = listening.getsockname()[:2]
-    say(f"open http://{address}:{port}/?token={token}    (Ctrl-C ends; every label is saved at once)")
-    config = uvicorn.Config(application(store, token, hosts), log_level="warning", lifespan="off")
-    uvicorn.Server(config).run(sockets=[listening])
+    config = uvicorn.Config(application(store, token, hosts), log_level="warning", lifespan="off", loop="asyncio")
+    Server(config).run(sockets=[listening])
