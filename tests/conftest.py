@@ -169,6 +169,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def untimed(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl of a run without what time is in."""
+    rows = read_lines(run / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if "time" not in k and "per_s" not in k} for row in rows]
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSON-lines file; [] where it is not there yet."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""

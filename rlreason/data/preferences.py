@@ -17,6 +17,9 @@ from rlreason.data.chat import encode_conversation, encode_prompt
 from rlreason.data.tasks import load_rows, origin
 from rlreason.types import Message, Task, TrainSequence, UserError
 
+SCORES = "reward_model.json"
+"""Beside a reward model's weights: mean and standard deviation of its scores of held-out answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:

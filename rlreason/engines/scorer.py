@@ -13,12 +13,9 @@ import torch
 
 from rlreason.data.batch import plan_micro_batches
 from rlreason.data.chat import load_tokenizer
-from rlreason.data.preferences import Preference, encode_answers, for_score
+from rlreason.data.preferences import SCORES, Preference, encode_answers, for_score
 from rlreason.engines.learner_setup import build_module, describe, num_positions
 from rlreason.types import Message, UserError
-
-SCORES = "reward_model.json"
-"""Beside the weights: mean and standard deviation of the scores of held-out answers."""
 
 
 class RewardModel:

@@ -22,6 +22,7 @@ MODELS = {"pretrain", "sft", "dpo", "rl"}
 WITHOUT_EFFECT = (
     *("loggers", "checkpoints", "reward_workers", "cpus"),
     *(f"{of}.{key}" for of in ("learner", "critic") for key in ("cpus", "threads", "micro_batch_tokens")),
+    *("scorers.cpus", "scorers.threads", "scorers.batch_tokens"),
     *("learner.gradient_checkpointing", "critic.gradient_checkpointing"),
     *("rollout.cpus", "rollout.threads", "rollout.gpu_memory_utilization", "rollout.sync_bucket_bytes"),
 )

@@ -21,7 +21,7 @@ from rlreason.config.schema import DPOConfig, PreferenceConfig, RewardModelConfi
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.mixture import require_same
 from rlreason.data.order import rows_between
-from rlreason.data.preferences import Preference, encode_answers, for_score, in_groups, load_preferences
+from rlreason.data.preferences import SCORES, Preference, encode_answers, for_score, in_groups, load_preferences
 from rlreason.stages.console import say
 from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
 from rlreason.stages.job import Job, require_model, save_final
@@ -31,7 +31,6 @@ from rlreason.types import PreferenceLoss, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import LearnerFleet
 
-SCORES = "reward_model.json"
 NUM_CENTRED = 256
 """Training rows whose answers tell a reward model's mean score where nothing is held out."""
 

@@ -76,6 +76,7 @@ class RewardFleet:
         self, rewards: list[RewardConfig], config: RewardWorkerConfig, scorers: ScorerConfig | None = None
     ) -> None:
         """`scorers`: where reward models run, if there are any among the rewards."""
+        self._names = [reward.name for reward in rewards]
         models = [reward for reward in rewards if reward.model is not None]
         self.scorers = ScorerFleet(models, scorers or ScorerConfig()) if models else None
         self._rewards, self._config = [reward for reward in rewards if reward.model is None], config
@@ -131,7 +132,9 @@ class RewardFleet:
             for sample in group
         ]
         by_functions, by_models = await asyncio.gather(self._score(attempts), self._score_by_models(attempts))
-        scores = iter([one | other for one, other in zip(by_functions, by_models, strict=True)])
+        # In the order of the rewards: the first verdict is the one that an evaluation judges by.
+        found = [one | other for one, other in zip(by_functions, by_models, strict=True)]
+        scores = iter([{name: one[name] for name in self._names if name in one} for one in found])
         verdicts = [[next(scores) for _ in group] for group in groups]
         return ScoredChunk(samples=groups, scores=verdicts, sampled_s=sampled_s, scored_s=time.monotonic())
 

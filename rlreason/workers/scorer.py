@@ -5,6 +5,7 @@ Each worker holds every model. A model whose files are replaced is loaded anew b
 
 import asyncio
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class ScorerWorker:
 
     def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
         self._rewards, self._config = rewards, config
+        self._models: dict[str, Any] = {}
 
     def load(self, names: list[str]) -> None:
         """The models of these rewards, from their paths, in place of those held before."""
@@ -31,8 +33,7 @@ class ScorerWorker:
         from rlreason.engines.scorer import RewardModel
 
         device = "cuda" if self._config.gpus else "cpu"
-        torch.set_num_threads(self._config.threads or max(1, math.ceil(self._config.cpus)))
-        self._models = getattr(self, "_models", {})
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         for reward in self._rewards:
             if reward.name in names and reward.model is not None:
                 self._models[reward.name] = RewardModel(reward.model, dtype=self._config.dtype, device=device)

@@ -2,7 +2,6 @@
 nothing had happened.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rlreason.stages.job import Job
 from rlreason.stages.rl import train
 from rlreason.types import PromptTask
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from tests.conftest import untimed
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -88,9 +88,7 @@ class Rig:
         return load_file(self.folder / name / "weights" / "model.safetensors")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Metrics but for times."""
-        lines = (self.folder / name / "metrics.jsonl").read_text().splitlines()
-        return [{k: v for k, v in json.loads(line).items() if "time" not in k and "per_s" not in k} for line in lines]
+        return untimed(self.folder / name)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from rlreason.stages.rl import train
 from rlreason.types import PromptTask, RunError, Task
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 from rlreason.workers.scorer import ScorerFleet
-from tests.conftest import ROOT, Command, read_lines, wait_for
+from tests.conftest import ROOT, Command, read_lines, untimed, wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -56,12 +56,6 @@ def preference_config(folder: Path, model: Path, name: str) -> Path:
     return path
 
 
-def told(run: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what time is in."""
-    rows = read_lines(run / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if "time" not in k and "per_s" not in k} for row in rows]
-
-
 @pytest.mark.parametrize("name", STAGES)
 def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
@@ -72,17 +66,17 @@ def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     command = start("run", config, "--run-dir", broken)
     wait_for(lambda: len(read_lines(broken / "metrics.jsonl")) > 6 or not command.running, 200, "six lines")
     command.interrupt()
-    assert command.finish(60)[0] != 0 and told(broken)[-1]["step"] < STEPS
+    assert command.finish(60)[0] != 0 and untimed(broken)[-1]["step"] < STEPS
     status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
     assert status == 0, errors
-    assert told(broken) == told(whole)
+    assert untimed(broken) == untimed(whole)
     weights = [load_file(run / "final/model.safetensors") for run in (whole, broken)]
     assert weights[0].keys() == weights[1].keys()
     assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
-    accuracy = [row["eval/preference/accuracy"] for row in told(whole) if "eval/preference/accuracy" in row]
+    accuracy = [row["eval/preference/accuracy"] for row in untimed(whole) if "eval/preference/accuracy" in row]
     assert len(accuracy) == 1 + STEPS // 4 and accuracy[-1] > 0.5
     key = "policy/loss" if name == "dpo" else "reward_model/loss"
-    losses = [row[key] for row in told(whole) if key in row]
+    losses = [row[key] for row in untimed(whole) if key in row]
     assert len(losses) == STEPS and losses[-1] < losses[0]
     config_json = json.loads((whole / "final/config.json").read_text())
     is_scored = name.startswith("reward_model")
@@ -123,8 +117,8 @@ class Rig:
             "model": str(self.model),
             "tasks": {"path": "none.jsonl"},
             "rewards": [
-                {"name": "gold", "path": f"{GOLD}:gold", "weight": 0.0},
                 {"name": "one", "model": str(self.one), "normalise": {"clip": 3.0}},
+                {"name": "gold", "path": f"{GOLD}:gold", "weight": 0.0},
                 {"name": "two", "model": str(self.two), "weight": 0.5},
             ],
             "scorers": {"cpus": 0.5, "threads": 1},
@@ -173,10 +167,12 @@ def test_resumed_is_uninterrupted(rig: Rig) -> None:
     rig.run(rig.config(steps=4, guard=guard), "whole")
     rig.run(rig.config(steps=2, guard=guard), "parts")
     rig.run(rig.config(steps=4, guard=guard), "parts", resume=True)
-    assert told(rig.folder / "parts") == told(rig.folder / "whole")
+    assert untimed(rig.folder / "parts") == untimed(rig.folder / "whole")
     whole, parts = rig.weights("whole/weights"), rig.weights("parts/weights")
     assert all(whole[name].equal(parts[name]) for name in whole)
-    rows = told(rig.folder / "whole")
+    rows = untimed(rig.folder / "whole")
+    verdicts = read_lines(rig.folder / "whole/samples.jsonl")[0]["verdicts"]
+    assert list(verdicts) == ["one", "gold", "two"], "in the order of the rewards, functions and models alike"
     assert abs(rows[0]["reward/one/mean"]) < 1e-6, "standardised by the batch itself"
     assert rows[0]["reward/one/raw_mean"] != rows[0]["reward/one/mean"] and rows[0]["guard/disagreement"] > 0.0
     assert [row["policy/kl_coef"] for row in rows] == pytest.approx([0.02, 0.02, 0.06, 0.18])
@@ -188,7 +184,7 @@ def test_the_guard_ends_the_stage(rig: Rig, action: str) -> None:
     """Any drift is too much here; the true score is measured on the training samples."""
     guard = {"action": action, "max_kl": 1e-9, "gold": "reward/gold/mean", "patience": 9}
     best = rig.run(rig.config(steps=3, guard=guard), action)
-    rows, found = told(rig.folder / action), rig.events(action, "over-optimisation")
+    rows, found = untimed(rig.folder / action), rig.events(action, "over-optimisation")
     assert found and found[0]["what"] == "kl" and found[0]["step"] == 2
     assert len(rows) == (3 if action == "warn" else 2)
     assert best == (rig.folder / "rollback/best" if action == "rollback" else None)
@@ -199,7 +195,7 @@ def test_the_guard_ends_the_stage(rig: Rig, action: str) -> None:
         assert gold[1] > gold[0] or all(kept[name].equal(expected[name]) for name in expected)
 
 
-def test_a_replaced_reward_model_is_loaded_and_a_killed_one_is_told(rig: Rig) -> None:
+def test_a_replaced_reward_model_is_loaded_and_a_killed_one_is_untimed(rig: Rig) -> None:
     folder = shutil.copytree(rig.one, rig.folder / "served")
     reward = RewardConfig(name="served", model=str(folder))
     fleet = ScorerFleet([reward], ScorerConfig(cpus=0.5, threads=1))

@@ -73,15 +73,14 @@ class Store:
                     "INSERT INTO prompts (key, prompt) VALUES (?, ?)", (key, json.dumps(prompt))
                 )
                 prompt_id = cursor.lastrowid
-            elif set(merged) - {answer["text"] for answer in known.values()}:
-                labelled = connection.execute("SELECT 1 FROM labels WHERE prompt_id = ?", (row["id"],)).fetchone()
-                if labelled:
+            else:
+                prompt_id = row["id"]
+                has_new = not merged.keys() <= {answer["text"] for answer in known.values()}
+                labels = connection.execute("SELECT 1 FROM labels WHERE prompt_id = ?", (prompt_id,))
+                if has_new and labels.fetchone():
                     raise UserError(
                         f"{self._path}: a prompt that is labelled cannot get new answers; take another file"
                     )
-                prompt_id = row["id"]
-            else:
-                prompt_id = row["id"]
             for text, models in merged.items():
                 models = models | {m for answer in known.values() if answer["text"] == text for m in answer["models"]}
                 connection.execute(

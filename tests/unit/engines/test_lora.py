@@ -32,15 +32,6 @@ MODELS = {
 TOKENS_BT = torch.tensor([[1, 5, 9, 30, 2, 7], [3, 3, 8, 20, 11, 4]])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These tensors are tiny: on a busy machine threads cost far more than they give."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def base_model(name: str = "llama", head: str = "CausalLM") -> Any:
     import transformers
 
