@@ -99,8 +99,9 @@ class Guard:
         if state["best"] is None or value > state["best"]:
             state.update(best=value, best_step=step, num_below=0)
             return None
-        gained = max(state["best"] - state["gold_first"], 0.0)
-        is_below = value < state["best"] - self._config.gold_tolerance * gained
+        # Of the best too, so that the noise of a figure that has gained nothing yet is no fall.
+        whole = max(state["best"] - state["gold_first"], abs(state["best"]))
+        is_below = value < state["best"] - self._config.gold_tolerance * whole
         state["num_below"] = state["num_below"] + 1 if is_below else 0
         if state["num_below"] < self._config.patience:
             return None

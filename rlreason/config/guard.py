@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlreason.config.algorithm import KLConfig
 from rlreason.config.base import Count, Strict
 
 Above1 = Annotated[float, Field(gt=1)]
@@ -22,7 +23,7 @@ class GuardConfig(Strict):
     """Key in metrics.jsonl of what is truly wanted, larger is better: of an evaluation (with `eval.every`), such as
     `eval/held/reward@4`, or of training samples, such as `reward/NAME/mean` of a reward of weight 0."""
     gold_tolerance: Annotated[float, Field(gt=0)] = 0.05
-    """Fall below the best `gold`, as a share of what was gained since the first."""
+    """Fall below the best `gold`, as a share of it, or of what was gained since the first where that is more."""
     patience: Count = 3
     """Measurements in a row below that."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
@@ -39,3 +40,20 @@ class GuardConfig(Strict):
     """Steps that the limits are compared with."""
     kl_factor: Above1 = 2.0
     """Of `raise_kl`."""
+
+    def require_fit(self, kl: KLConfig | None, *, sets: list[str], rewards: list[str]) -> None:
+        """Raises ValueError where the guard could not do what it is asked for. `sets`: those evaluated on the way."""
+        if self.action == "rollback" and self.gold is None:
+            raise ValueError("guard.action: rollback goes back to the best `gold`; name one, or take `stop`")
+        if self.action == "raise_kl" and (kl is None or kl.target is not None):
+            why = "there is no `algorithm.kl`" if kl is None else "`algorithm.kl.target` steers it already"
+            raise ValueError(f"guard.action: raise_kl has no coefficient to raise: {why}")
+        kind, _, rest = (self.gold or "").partition("/")
+        if kind == "eval" and not sets:
+            raise ValueError(f"guard.gold: `{self.gold}` is measured by `eval`; give `eval.tasks` and `eval.every`")
+        names = {"eval": sets, "reward": rewards}.get(kind, [])
+        if self.gold is not None and rest.partition("/")[0] not in names:
+            raise ValueError(
+                f"guard.gold: `{self.gold}` is no figure here: give eval/NAME/... of a set of `eval.tasks`, or "
+                "reward/NAME/mean of one of the rewards"
+            )

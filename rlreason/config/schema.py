@@ -265,7 +265,9 @@ class RLConfig(TrainConfig):
         self._combines()
         self._algorithm_fits()
         self._adapter_fits()
-        self._guard_fits()
+        if self.guard:
+            sets = list(self.eval.tasks) if self.eval and self.eval.every else []
+            self.guard.require_fit(self.algorithm.kl, sets=sets, rewards=[reward.name for reward in self.rewards])
         batch = self.prompts_per_step * self.samples_per_prompt
         if batch % self.algorithm.minibatches:
             raise ValueError(
@@ -296,19 +298,6 @@ class RLConfig(TrainConfig):
                 f"learner.lora.rank: vLLM takes adapters of rank 512 at most, not {self.adapter_rank}; lower it, or "
                 "use `send: merged`"
             )
-
-    def _guard_fits(self) -> None:
-        """Raises ValueError where the guard could not do what it is asked for."""
-        guard, kl = self.guard, self.algorithm.kl
-        if guard is None:
-            return
-        if guard.action == "rollback" and guard.gold is None:
-            raise ValueError("guard.action: rollback goes back to the best `gold`; name one, or take `stop`")
-        if guard.action == "raise_kl" and (kl is None or kl.target is not None):
-            why = "there is no `algorithm.kl`" if kl is None else "`algorithm.kl.target` steers it already"
-            raise ValueError(f"guard.action: raise_kl has no coefficient to raise: {why}")
-        if guard.gold is not None and guard.gold.startswith("eval/") and (self.eval is None or not self.eval.every):
-            raise ValueError(f"guard.gold: `{guard.gold}` is measured by `eval`; give `eval.tasks` and `eval.every`")
 
     def _algorithm_fits(self) -> None:
         """Raises ValueError where the algorithm does not go with the rest of the stage."""

@@ -21,7 +21,7 @@ from rlreason.runlog import commit_folder
 from rlreason.stages.console import say
 from rlreason.stages.job import Job
 from rlreason.stages.sampler import Batch
-from rlreason.types import FAILED_STATUSES, Group, Score
+from rlreason.types import FAILED_STATUSES, Group, Score, UserError
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
 
 
@@ -96,6 +96,10 @@ class Watch:
         config = self._config.guard
         if self._guard is None or config is None or self.has_ended:
             return
+        prefix = config.gold.rpartition("/")[0] + "/" if config.gold else None
+        there = [key for key in figures if prefix and key.startswith(prefix)]
+        if there and config.gold not in there:
+            raise UserError(f"guard.gold: there is no figure `{config.gold}`; there are {', '.join(there)}")
         best_before = self._guard.best_step
         findings = self._guard.observe(step, figures)
         if config.action == "rollback" and self._guard.best_step != best_before:

@@ -34,15 +34,24 @@ def test_disagreement_by_hand() -> None:
 
 def test_gold_that_falls_is_found_after_the_patience() -> None:
     guard = Guard(GuardConfig(gold="g", gold_tolerance=0.1, patience=2))
-    # Of the 0.5 gained a tenth, 0.05, may be lost.
+    # Of the 1.3 gained a tenth, 0.13, may be lost: down to 0.67.
     told = [
-        bool(guard.observe(step, {"g": value})) for step, value in enumerate([0.3, 0.8, 0.76, 0.74, 0.75, 0.7, 0.6])
+        bool(guard.observe(step, {"g": value})) for step, value in enumerate([-0.5, 0.8, 0.68, 0.66, 0.68, 0.66, 0.6])
     ]
     assert told == [False, False, False, False, False, False, True]
     assert guard.best_step == 1
     (finding,) = guard.observe(7, {"g": 0.5})
     assert (finding.what, finding.message) == ("gold", "g fell to 0.5, from 0.8 at step 1")
     assert guard.observe(8, {}) == guard.observe(9, {"g": float("nan")}) == []
+
+
+def test_noise_about_what_has_gained_nothing_is_no_fall() -> None:
+    guard = Guard(GuardConfig(gold="g", gold_tolerance=0.05, patience=1))
+    assert not any(guard.observe(step, {"g": value}) for step, value in enumerate([0.2, 0.195, 0.191, 0.199]))
+    assert guard.observe(4, {"g": 0.189})
+    negative = Guard(GuardConfig(gold="g", gold_tolerance=0.05, patience=1))
+    assert not negative.observe(0, {"g": -2.0}) and not negative.observe(1, {"g": -2.09})
+    assert negative.observe(2, {"g": -2.11})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rlreason.config.schema import PretrainConfig, RLConfig
+from rlreason.config.rewards import RewardConfig
+from rlreason.config.schema import DPOConfig, PretrainConfig, RewardModelConfig, RLConfig
 from tests.unit.stages.conftest import rl_config
 
 GAE = {"advantage": "gae"}
@@ -91,6 +92,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"max_staleness": 1, "algorithm": {"preset": "rloo"}},
      "`algorithm.loss: reinforce` has no ratio for the stale samples of max_staleness above 0; add "
      "`algorithm.off_policy`, or take another loss"),
+    ({"guard": {"action": "rollback"}},
+     "guard.action: rollback goes back to the best `gold`; name one, or take `stop`"),
+    ({"guard": {"action": "raise_kl"}},
+     "guard.action: raise_kl has no coefficient to raise: there is no `algorithm.kl`"),
+    ({"guard": {"action": "raise_kl"}, "algorithm": {"kl": STEERED | {"horizon": 100}}},
+     "guard.action: raise_kl has no coefficient to raise: `algorithm.kl.target` steers it already"),
+    *(
+        ({"guard": {"gold": "eval/tasks/reward@4"}, **given},
+         "guard.gold: `eval/tasks/reward@4` is measured by `eval`; give `eval.tasks` and `eval.every`")
+        for given in ({}, {"eval": {"tasks": {"path": "x"}}})
+    ),
+    *(
+        ({"guard": {"gold": gold}, "eval": {"tasks": {"path": "x"}, "every": 1}},
+         f"guard.gold: `{gold}` is no figure here: give eval/NAME/... of a set of `eval.tasks`, or reward/NAME/mean of "
+         "one of the rewards")
+        for gold in ("gold", "eval/held/reward@4", "reward/mth/mean", "policy/kl")
+    ),
 ]  # fmt: skip
 
 
@@ -116,6 +134,9 @@ def test_parts_that_do_not_fit_are_refused_with_the_reason(given: dict[str, Any]
         {"algorithm": {"kl": STEERED | {"horizon": 1.7}}},
         {"max_staleness": 1, "algorithm": {"preset": "rloo", "off_policy": {"correction": "token_truncate"}}},
         {"max_staleness": 1},
+        {"guard": {"action": "rollback", "gold": "reward/math/mean"}},
+        {"guard": {"gold": "eval/tasks/reward@4"}, "eval": {"tasks": {"path": "x"}, "every": 1}},
+        {"guard": {"action": "raise_kl"}, "algorithm": {"kl": {"estimator": "k3", "coef": 0.1}}},
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -149,3 +170,69 @@ def test_a_pretraining_that_is_neither_new_nor_continued_is_refused(given: dict[
     with pytest.raises(ValidationError) as caught:
         PretrainConfig.model_validate(plain | given)
     assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
+
+
+PREFERENCES = {"model": "m", "data": {"path": "x"}, "steps": 1, "rows_per_step": 4, "learner": {"lr": 1e-4}}
+EVALUATED = {"rewards": [ONE], "eval": {"tasks": {"path": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "message"),
+    [
+        *(
+            (stage, given, message)
+            for stage in ("reward_model", "dpo")
+            for given, message in (
+                ({"loss": "plackett_luce", "label_smoothing": 0.1},
+                 "label_smoothing has no effect with `loss: plackett_luce`; take one of them out"),
+                ({"loss": "plackett_luce", "data": {"one": {"path": "x"}, "two": {"path": "y", "margin": True}}},
+                 "data: margin has no effect with `loss: plackett_luce`; take one of them out"),
+                ({"learner": {"lr": 1e-4, "pack_tokens": 64}},
+                 "learner.pack_tokens: the answers of a row stand side by side here; take it out"),
+                ({"learner": {"lr": 1e-4, "workers": 5}},
+                 "learner.workers: 5 workers for 4 rows a step; use fewer workers or raise rows_per_step"),
+                ({"learner": ADAPTER},
+                 "learner.lora.send: only an RL stage sends weights; take it out (final/adapter has them)"),
+            )
+        ),
+        ("reward_model", EVALUATED, "eval: a reward model writes no answers; take it out (`held_out` measures it)"),
+        ("reward_model", {"rewards": [ONE]},
+         "rewards: a reward model writes no answers; take it out (`held_out` measures it)"),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_preference_stages_refuse_what_has_no_effect(stage: str, given: dict[str, Any], message: str) -> None:
+    of = {"reward_model": RewardModelConfig, "dpo": DPOConfig}[stage]
+    for good in ({"loss": "plackett_luce"}, {"label_smoothing": 0.4}, {"learner": {"lr": 1e-4, "workers": 4}}):
+        assert of.model_validate(PREFERENCES | {"stage": stage} | good).rows_per_step == 4
+    assert DPOConfig.model_validate(PREFERENCES | {"stage": "dpo"} | EVALUATED).eval is not None
+    with pytest.raises(ValidationError) as caught:
+        of.model_validate(PREFERENCES | {"stage": stage} | given)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give exactly one of `path` (a function) and `model` (a reward model)"),
+        ({"path": "m:f", "model": "m"}, "give exactly one of `path` (a function) and `model` (a reward model)"),
+        ({"path": "m:f", "chat": False}, "chat: has no effect on a function; take it out"),
+        ({"model": "m", "args": {"a": 1}}, "args: a reward model takes none; take them out"),
+    ],
+)
+def test_a_reward_is_a_function_or_a_model(given: dict[str, Any], message: str) -> None:
+    for good in ({"path": "m:f", "args": {"a": 1}}, {"model": "m", "chat": False, "normalise": {}}):
+        assert RewardConfig.model_validate({"name": "a"} | good).weight == 1.0
+    with pytest.raises(ValidationError) as caught:
+        RewardConfig.model_validate({"name": "a"} | given)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("label_smoothing", 0.5), ("label_smoothing", -0.1), ("beta", 0.0), ("rows_per_step", 0), ("loss", "hinge")],
+)
+def test_numbers_of_preferences_have_bounds(key: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DPOConfig.model_validate(PREFERENCES | {"stage": "dpo", key: value})
+    assert [error["loc"] for error in caught.value.errors()] == [(key,)]
