@@ -46,7 +46,7 @@ format: $(STAMP) ## put the code into the one format, mend what ruff can mend
 	$(BIN)/ruff format .
 
 unit: $(STAMP) ## the unit tests alone
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n 2 --dist loadfile
 
 fail = { echo "error: $(1)" >&2; exit 1; }
 OTHER_PYTHON := name one that fits: make PYTHON=/path/to/python3

@@ -32,11 +32,11 @@ def test_what_passed_before_the_time_ran_out_counts_with_partial(kind: str) -> N
         "assert": [{"type": "assert", "code": f"assert f({n}) == {n}"} for n in range(4)],
     }[kind]
     for first, value in (("0", 0.5), ("7", 0.25)):
-        score = check(HANGS_AT_2.format(first), tests, entry_point="f", partial=True, timeout_s=1.5)
+        score = check(HANGS_AT_2.format(first), tests, entry_point="f", partial=True, timeout_s=0.8)
         assert (score.value, score.status) == (value, "wrong"), score.detail
-    whole = check(HANGS_AT_2.format("0"), tests, entry_point="f", timeout_s=1.0)
+    whole = check(HANGS_AT_2.format("0"), tests, entry_point="f", timeout_s=0.5)
     assert (whole.value, whole.status) == (0.0, "timeout") and whole.detail.startswith("test 3 of 4: ran ")
-    none = check(HANGS_AT_2.format("0"), tests[2:], entry_point="f", partial=True, timeout_s=1.0)
+    none = check(HANGS_AT_2.format("0"), tests[2:], entry_point="f", partial=True, timeout_s=0.5)
     assert (none.value, none.status) == (0.0, "timeout")
 
 
