@@ -39,13 +39,17 @@ def krippendorff_alpha(units: Iterable[Sequence[float]], level: Level = "ordinal
 def pairwise_labels(rankings: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
     """Units of pairs of answers to one prompt, from its labellers' places of the same answers: 1 where the first is
     better, -1 the second, 0 a tie.
+
+    Each pair stands in both orders: which answer is the first means nothing, and in one order alone people who always
+    prefer it would seem to agree by chance.
     """
     found = [tuple(places) for places in rankings]
     num = len(found[0]) if found else 0
     return [
         tuple((places[one] < places[other]) - (places[one] > places[other]) for places in found)
         for one in range(num)
-        for other in range(one + 1, num)
+        for other in range(num)
+        if one != other
     ]
 
 

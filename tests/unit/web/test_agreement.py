@@ -1,6 +1,7 @@
 """Krippendorff's alpha against the paper's own example and by hand."""
 
 import math
+from itertools import chain
 
 import pytest
 
@@ -34,5 +35,14 @@ def test_nothing_to_compare() -> None:
 
 
 def test_pairs_of_rankings() -> None:
-    # Two labellers of three answers: pairs (0, 1), (0, 2), (1, 2).
-    assert pairwise_labels([(1, 2, 2), (2, 1, 3)]) == [(1, -1), (1, 1), (0, 1)]
+    # Two labellers of three answers: pairs (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1).
+    assert pairwise_labels([(1, 2, 2), (2, 1, 3)]) == [(1, -1), (1, 1), (-1, 1), (0, 1), (-1, -1), (0, -1)]
+
+
+def test_the_order_of_the_answers_means_nothing() -> None:
+    of_prompts = [[(1, 2), (1, 2)], [(1, 2), (1, 2)], [(1, 2), (1, 1)], [(1, 2), (2, 1)]]
+    turned = [[(other, one) for one, other in places] for places in of_prompts]
+    mixed = of_prompts[:2] + turned[2:]
+    alphas = [krippendorff_alpha(chain(*map(pairwise_labels, prompts))) for prompts in (of_prompts, turned, mixed)]
+    assert alphas == [pytest.approx(alphas[0])] * 3
+    assert krippendorff_alpha(chain(*map(pairwise_labels, of_prompts[:2]))) == 1.0, "all prefer the first: they agree"
