@@ -4,6 +4,7 @@ The gold score falls while the reward model's rises (Gao et al. 2022, arXiv 2210
 often become repetitive, all alike, longer or shorter, and reward models cease to agree.
 """
 
+import copy
 import math
 import statistics
 import zlib
@@ -40,17 +41,25 @@ def compression_ratio(responses: Sequence[str]) -> float:
     return len(text) / len(zlib.compress(text)) if text else 1.0
 
 
-def disagreement(scores: Sequence[Sequence[float]]) -> float:
+def disagreement(scores: Sequence[Mapping[str, float]]) -> float | None:
     """Mean over samples of the standard deviation over models of their scores, each standardised in the batch.
 
-    `scores`: of each model, aligned. 0 where they rank alike at the same distances; a model whose scores are all equal
-    says nothing and counts as 0 throughout.
+    `scores`: of each sample, by model; those that two or more models scored count, None where there are none. 0 where
+    they rank alike at the same distances; a model whose scores are all equal says nothing and counts as 0 throughout.
     """
-    standardised = []
-    for of_model in scores:
-        mean, std = statistics.fmean(of_model), statistics.pstdev(of_model)
-        standardised.append([(score - mean) / std if std else 0.0 for score in of_model])
-    return statistics.fmean(statistics.pstdev(of_sample) for of_sample in zip(*standardised, strict=True))
+    shared = [of_sample for of_sample in scores if len(of_sample) > 1]
+    if not shared:
+        return None
+    scale = {}
+    for name in {name for of_sample in shared for name in of_sample}:
+        of_model = [of_sample[name] for of_sample in shared if name in of_sample]
+        scale[name] = (statistics.fmean(of_model), statistics.pstdev(of_model))
+
+    def standardised(name: str, score: float) -> float:
+        mean, std = scale[name]
+        return (score - mean) / std if std else 0.0
+
+    return statistics.fmean(statistics.pstdev(standardised(*one) for one in of.items()) for of in shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,8 @@ class Finding:
     what: str
     message: str
     """One line, with the numbers."""
+    is_new: bool
+    """It was not when the figure was judged before."""
 
 
 class Guard:
@@ -68,13 +79,18 @@ class Guard:
     def __init__(self, config: GuardConfig, state: Mapping[str, Any] | None = None) -> None:
         self._config = config
         begin: dict[str, Any] = {"first": {}, "gold_first": None, "best": None, "best_step": None, "num_below": 0}
-        self._state: dict[str, Any] = {**begin, **(state or {})}
+        self._state: dict[str, Any] = {**begin, "exceeded": [], **copy.deepcopy(dict(state or {}))}
 
     @property
     def best_step(self) -> int | None:
         """The step of the best gold score so far."""
         step: int | None = self._state["best_step"]
         return step
+
+    @property
+    def is_below(self) -> bool:
+        """The last gold score was below the best by more than the tolerance."""
+        return bool(self._state["num_below"])
 
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Finding]:
         """What the figures of a step or an evaluation exceed. Keys that are not there are not judged."""
@@ -86,35 +102,35 @@ class Guard:
         found.append(self._drift("disagreement", DISAGREEMENT, figures, high=self._config.max_disagreement))
         return [finding for finding in found if finding is not None]
 
+    def begin_anew(self, key: str) -> None:
+        """Later values of a figure are no longer comparable with those so far."""
+        self._state["first"].pop(key, None)
+
     def state(self) -> dict[str, Any]:
-        return dict(self._state)
+        return copy.deepcopy(self._state)
 
     def _gold(self, step: int, figures: Mapping[str, float]) -> Finding | None:
         key, state = self._config.gold, self._state
         value = figures.get(key, math.nan) if key else math.nan
-        if math.isnan(value):
+        if key is None or math.isnan(value):
             return None
         if state["best"] is None:
             state.update(gold_first=value)
         if state["best"] is None or value > state["best"]:
             state.update(best=value, best_step=step, num_below=0)
-            return None
         # Of the best too, so that the noise of a figure that has gained nothing yet is no fall.
         whole = max(state["best"] - state["gold_first"], abs(state["best"]))
         is_below = value < state["best"] - self._config.gold_tolerance * whole
         state["num_below"] = state["num_below"] + 1 if is_below else 0
-        if state["num_below"] < self._config.patience:
-            return None
-        return Finding(
-            what="gold",
-            message=f"{key} fell to {value:.4g}, from {state['best']:.4g} at step {state['best_step']}",
-        )
+        message = f"{key} fell to {value:.4g}, from {state['best']:.4g} at step {state['best_step']}"
+        return self._judged("gold", key, state["num_below"] >= self._config.patience, message)
 
     def _kl(self, figures: Mapping[str, float]) -> Finding | None:
         limit = self._config.max_kl
-        if limit is None or not figures.get(KL, 0.0) > limit:
+        if limit is None or KL not in figures:
             return None
-        return Finding(what="kl", message=f"{KL} is {figures[KL]:.4g} nats a token, above max_kl {limit:g}")
+        message = f"{KL} is {figures[KL]:.4g} nats a token, above max_kl {limit:g}"
+        return self._judged("kl", KL, figures[KL] > limit, message)
 
     def _drift(
         self, what: str, key: str, figures: Mapping[str, float], *, low: float | None = None, high: float | None = None
@@ -127,6 +143,14 @@ class Guard:
             first.append(figures[key])
             return None
         value, mean = figures[key], statistics.fmean(first)
-        if (low is None or value >= low * mean) and (high is None or value <= high * mean):
-            return None
-        return Finding(what=what, message=f"{key} is {value:.4g}, in the first steps it was {mean:.4g}")
+        is_outside = (low is not None and value < low * mean) or (high is not None and value > high * mean)
+        return self._judged(what, key, is_outside, f"{key} is {value:.4g}, in the first steps it was {mean:.4g}")
+
+    def _judged(self, what: str, key: str, is_exceeded: bool, message: str) -> Finding | None:
+        exceeded: list[str] = self._state["exceeded"]
+        was_exceeded = key in exceeded
+        if is_exceeded and not was_exceeded:
+            exceeded.append(key)
+        elif was_exceeded and not is_exceeded:
+            exceeded.remove(key)
+        return Finding(what=what, message=message, is_new=not was_exceeded) if is_exceeded else None

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from rlreason.config.algorithm import KLConfig
 from rlreason.config.base import Count, Strict
+from rlreason.config.rewards import RewardConfig
 
 Above1 = Annotated[float, Field(gt=1)]
 
@@ -21,13 +22,14 @@ class GuardConfig(Strict):
     stage with the present policy, `rollback` with that of the best `gold`."""
     gold: str | None = None
     """Key in metrics.jsonl of what is truly wanted, larger is better: of an evaluation (with `eval.every`), such as
-    `eval/held/reward@4`, or of training samples, such as `reward/NAME/mean` of a reward of weight 0."""
+    `eval/held/reward@4`, or of training samples, such as `reward/NAME/mean` of a reward of weight 0. Not what a
+    reward model says that the policy follows."""
     gold_tolerance: Annotated[float, Field(gt=0)] = 0.05
     """Fall below the best `gold`, as a share of it, or of what was gained since the first where that is more."""
     patience: Count = 3
     """Measurements in a row below that."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
-    """Nats a token from the starting policy."""
+    """Nats a token from the reference: the starting policy, or with `kl.refresh_every` a later one."""
     min_distinct: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
     """Share of the first distinct-2 (pairs of neighbouring tokens that differ; Li et al. 2016, arXiv 1510.03055)."""
     max_compression: Above1 | None = 2.0
@@ -39,10 +41,13 @@ class GuardConfig(Strict):
     baseline_steps: Count = 3
     """Steps that the limits are compared with."""
     kl_factor: Above1 = 2.0
-    """Of `raise_kl`."""
+    """Of `raise_kl`, which raises again after `patience` steps and never above 100 times the first coefficient."""
 
-    def require_fit(self, kl: KLConfig | None, *, sets: list[str], rewards: list[str]) -> None:
-        """Raises ValueError where the guard could not do what it is asked for. `sets`: those evaluated on the way."""
+    def require_fit(self, kl: KLConfig | None, *, sets: list[str], rewards: list[RewardConfig], is_stale: bool) -> None:
+        """Raises ValueError where the guard could not do what it is asked for.
+
+        `sets`: those evaluated on the way. `is_stale`: samples may be of older weights than the present ones.
+        """
         if self.action == "rollback" and self.gold is None:
             raise ValueError("guard.action: rollback goes back to the best `gold`; name one, or take `stop`")
         if self.action == "raise_kl" and (kl is None or kl.target is not None):
@@ -51,9 +56,23 @@ class GuardConfig(Strict):
         kind, _, rest = (self.gold or "").partition("/")
         if kind == "eval" and not sets:
             raise ValueError(f"guard.gold: `{self.gold}` is measured by `eval`; give `eval.tasks` and `eval.every`")
-        names = {"eval": sets, "reward": rewards}.get(kind, [])
-        if self.gold is not None and rest.partition("/")[0] not in names:
+        names = {"eval": sets, "reward": [reward.name for reward in rewards]}.get(kind, [])
+        name = rest.partition("/")[0]
+        if self.gold is not None and name not in names:
             raise ValueError(
                 f"guard.gold: `{self.gold}` is no figure here: give eval/NAME/... of a set of `eval.tasks`, or "
                 "reward/NAME/mean of one of the rewards"
+            )
+        # Evaluation is judged by the first reward that applies.
+        judges = rewards[:1] if kind == "eval" else [reward for reward in rewards if reward.name == name]
+        followed = next((reward for reward in judges if reward.model is not None and reward.weight), None)
+        if self.gold is not None and followed is not None:
+            raise ValueError(
+                f"guard.gold: `{self.gold}` is what the reward model `{followed.name}` says, which the policy follows; "
+                "put a reward of weight 0 before it that tells the truth, and name that"
+            )
+        if kind == "reward" and is_stale and self.action == "rollback":
+            raise ValueError(
+                f"guard.gold: with max_staleness above 0 `{self.gold}` is of older weights than those that could be "
+                "kept; name a figure of `eval`"
             )

@@ -91,8 +91,10 @@ class RewardConfig(Strict):
             raise ValueError("give exactly one of `path` (a function) and `model` (a reward model)")
         if self.path and not self.chat:
             raise ValueError("chat: has no effect on a function; take it out")
-        if self.model is not None and self.args:
-            raise ValueError("args: a reward model takes none; take them out")
+        for key in ("args", "memory_gib", "env", "timeout_s"):
+            default = RewardConfig.model_fields[key].get_default(call_default_factory=True)
+            if self.model is not None and getattr(self, key) != default:
+                raise ValueError(f"{key}: has no effect on a reward model; take it out")
         for key, value in (("memory_gib", self.memory_gib), ("env", self.env)):
             if self.is_shipped and value:
                 raise ValueError(f"{key} has no effect on {self.path}, which runs in the worker itself; take it out")
@@ -103,8 +105,9 @@ class CombineConfig(Strict):
     """How the values of several rewards become one."""
 
     mode: Literal["sum", "min", "gate", "gdpo"] = "sum"
-    """`sum`: weighted. `min`: the smallest. `gate`: a weighted sum in which the other rewards count only where those
-    named by `gate` are above 0. `gdpo`: each is normalised in its group before the weighted sum (arXiv 2601.05242)."""
+    """`sum`: weighted. `min`: the smallest, of those with a weight. `gate`: a weighted sum in which the other rewards
+    count only where those named by `gate` are above 0. `gdpo`: each is normalised in its group before the weighted sum
+    (arXiv 2601.05242)."""
     gate: Names = Field(default_factory=list)
     """One name or several; where none of them applies to a task (`sources`), nothing is gated."""
 

@@ -267,7 +267,8 @@ class RLConfig(TrainConfig):
         self._adapter_fits()
         if self.guard:
             sets = list(self.eval.tasks) if self.eval and self.eval.every else []
-            self.guard.require_fit(self.algorithm.kl, sets=sets, rewards=[reward.name for reward in self.rewards])
+            is_stale = self.max_staleness > 0
+            self.guard.require_fit(self.algorithm.kl, sets=sets, rewards=self.rewards, is_stale=is_stale)
         batch = self.prompts_per_step * self.samples_per_prompt
         if batch % self.algorithm.minibatches:
             raise ValueError(
@@ -338,11 +339,12 @@ class RLConfig(TrainConfig):
         unknown = [name for name in self.combine.gate if name not in names]
         if unknown:
             raise ValueError(f"combine.gate: no reward is called `{unknown[0]}`; there are {', '.join(names)}")
-        if self.combine.mode in ("min", "gate") and len(names) <= len(self.combine.gate or names[:1]):
+        combined = [reward.name for reward in self.rewards if reward.weight or self.combine.mode != "min"]
+        if self.combine.mode in ("min", "gate") and len(combined) <= len(self.combine.gate or names[:1]):
             raise ValueError(
                 f"combine.mode: {self.combine.mode} has no effect on these rewards; take it out or add one"
             )
-        weighted = [reward.name for reward in self.rewards if reward.weight != 1.0]
+        weighted = [reward.name for reward in self.rewards if reward.weight not in (0.0, 1.0)]
         if self.combine.mode == "min" and weighted:
             raise ValueError(f"rewards: the weight of `{weighted[0]}` has no effect with `combine.mode: min`")
         if self.combine.mode == "gdpo":

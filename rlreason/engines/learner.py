@@ -36,7 +36,6 @@ from rlreason.engines.learner_setup import (
     build_module,
     clips_itself,
     deepspeed_config,
-    name_reward_model,
     random_states,
     restore_random_states,
     writing,
@@ -218,8 +217,6 @@ class LearnerEngine:
         if self.rank == 0:
             with writing(path):
                 self.engine.module.save_pretrained(path, state_dict=state, safe_serialization=True)
-                if self._head == "score":
-                    name_reward_model(path)
         if self.config.lora is not None:
             tensors, config = self.adapter()
             if self.rank == 0:

@@ -1,6 +1,5 @@
 """The parts that the learner engine is set up from: model, optimizer, DeepSpeed's configuration, random states."""
 
-import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from rlreason.config.learner import LearnerConfig, LoRAConfig
 from rlreason.engines.lora import add_adapter
@@ -33,28 +33,57 @@ def build_module(
 
 
 def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | None, head: Head) -> torch.nn.Module:
-    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+    from transformers import AutoModelForCausalLM
 
-    kind: Any = AutoModelForCausalLM if head == "language" else AutoModelForTokenClassification
-    one_value = {} if head == "language" else {"num_labels": 1}
+    described = describe(model, architecture)
+    kind: Any = AutoModelForCausalLM
+    if head != "language":
+        described.num_labels, kind = 1, _score_class(described)
     if model is None:
-        return kind.from_config(describe(None, architecture), dtype=dtype, **one_value)
-    try:
-        module: torch.nn.Module = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **one_value)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
-    if head == "score":
-        module.score.bias = None  # type: ignore[union-attr]  # no difference of scores depends on it
-    return module
+        build = kind.from_config if head == "language" else kind._from_config
+        module: torch.nn.Module = build(described, dtype=dtype)
+    else:
+        try:
+            module = kind.from_pretrained(model, config=described, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
+    return module if head == "language" else _at_every_token(module, has_bias=head == "value")
 
 
-def name_reward_model(path: Path) -> None:
-    """The checkpoint as others know it: transformers' sequence classification, whose head has no bias."""
-    described = json.loads((path / "config.json").read_text())
-    described["architectures"] = [
-        name.replace("ForTokenClassification", "ForSequenceClassification") for name in described["architectures"]
-    ]
-    (path / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+def _score_class(described: Any) -> Any:
+    """A decoder with one number as its head: transformers' own class, or for a family that has none one like it."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_MAPPING, PreTrainedModel
+    from transformers.modeling_layers import GenericForSequenceClassification
+
+    if type(described) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(described)]
+    if type(described) not in MODEL_MAPPING:
+        raise UserError(f"a model of type {described.model_type} cannot have one number as its head; take another")
+    decoder = MODEL_MAPPING[type(described)]
+    # Of the classes that it is derived from the one next to the library's: the family's, which knows the prefix.
+    family = next(base for base in decoder.__mro__ if PreTrainedModel in base.__bases__)
+    name = f"{decoder.__name__.removesuffix('Model')}ForSequenceClassification"
+    return type(name, (GenericForSequenceClassification, family), {})
+
+
+def _at_every_token(module: Any, *, has_bias: bool) -> torch.nn.Module:
+    """The head's number for each token. The library reads it at the last one alone, which it finds by the padding.
+
+    `has_bias`: no difference of scores depends on it, but a critic's values do.
+    """
+    from transformers.modeling_outputs import TokenClassifierOutput
+
+    head: Any = getattr(module, "score", None)
+    if type(head) is not torch.nn.Linear:
+        raise UserError(f"{type(module).__name__} has no linear head called `score`; take a decoder of another family")
+    head.register_parameter("bias", torch.nn.Parameter(head.weight.new_zeros(1)) if has_bias else None)
+
+    def forward(input_ids: torch.Tensor, **keys: Any) -> Any:
+        return TokenClassifierOutput(logits=module.score(module.base_model(input_ids, **keys).last_hidden_state))
+
+    module.forward = forward
+    found: torch.nn.Module = module
+    return found
 
 
 def adapt(module: torch.nn.Module, lora: LoRAConfig, head: Head) -> None:

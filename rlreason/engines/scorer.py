@@ -1,6 +1,6 @@
 """A reward model as it scores: a causal language model whose head gives one number at an answer's last token.
 
-Loads what `stage: reward_model` writes, and any transformers model for sequence classification with one label. The
+Loads what `stage: reward_model` writes, and any decoder for sequence classification with one label. The
 score is read at the last real token, never by looking for padding, so a padding token that equals the end token does
 no harm. Notation: B = answers of a micro-batch, T = padded tokens.
 """
@@ -26,10 +26,19 @@ class RewardModel:
         require_reward_model(path)
         self.tokenizer = load_tokenizer(path)
         self.module = build_module(dtype, path, None, "score").eval().requires_grad_(False).to(device)
+        for parameter in self.module.parameters():
+            # What is loaded may be the file itself, mapped: one that is written over would crash the process.
+            parameter.data = parameter.data.clone()
         self.max_tokens = num_positions(path)
-        self.mean = 0.0
-        if (Path(path) / SCORES).is_file():
-            self.mean = float(json.loads((Path(path) / SCORES).read_text())["mean"])
+        told = json.loads((Path(path) / SCORES).read_text()) if (Path(path) / SCORES).is_file() else {}
+        self.mean = float(told.get("mean", 0.0))
+        self._path, self._chat = path, told.get("chat")
+
+    def require_chat(self, chat: bool) -> None:
+        """Raises UserError where answers are to be read in another form than the model learned from."""
+        if self._chat is not None and self._chat != (chat and self.tokenizer.chat_template is not None):
+            form, key = ("in its chat template", "true") if self._chat else ("as plain text", "false")
+            raise UserError(f"model `{self._path}` was trained on answers {form}; give its reward `chat: {key}`")
 
     def score(
         self, answers: list[tuple[str | tuple[Message, ...], str]], *, batch_tokens: int, chat: bool = True

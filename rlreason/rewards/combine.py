@@ -15,17 +15,17 @@ def value_of(score: Score) -> float:
 
 
 def combine(scores: Mapping[str, Score], rewards: Sequence[RewardConfig], rule: CombineConfig) -> float:
-    """One number: the weighted sum of the values, their minimum, or the sum behind a gate.
+    """One number: the weighted sum of the values, the smallest of those with a weight, or the sum behind a gate.
 
     gate: the others count only where every gate that applies is above 0, so that a format reward does not raise wrong
     answers. Mode gdpo has no one number; for the record it is the weighted sum. KeyError for a score of no reward.
     """
     values = {name: value_of(score) for name, score in scores.items()}
+    weights = {reward.name: reward.weight for reward in rewards}
     if rule.mode == "min":
-        return min(values.values())
+        return min((value for name, value in values.items() if weights[name]), default=0.0)
     if any(values.get(name, 1.0) <= 0 for name in rule.gate):
         values = {name: value for name, value in values.items() if name in rule.gate}
-    weights = {reward.name: reward.weight for reward in rewards}
     return sum(weights[name] * value for name, value in values.items())
 
 

@@ -7,6 +7,7 @@ run directory has is not done again: a resumed run neither loses nor doubles one
 
 import hashlib
 import json
+import math
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,7 +27,7 @@ from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_model, write_manifest
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
-from rlreason.types import Group, PromptTask, Score, Task, UserError
+from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import RewardFleet, RolloutFleet
 from rlreason.workers.reward import LoadFailure
@@ -55,8 +56,14 @@ def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture
     require_positions(model, architecture, config.rollout.max_context_tokens, "rollout.max_context_tokens")
     sets = task_sets(config.eval.tasks, config.rollout, tokenizer)
     require_reward(config.rewards, list(chain(*sets.values())))
-    require_resources({"rollout": config.rollout, "reward_workers": config.reward_workers})
+    require_resources(evaluation_workers(config))
     return sets
+
+
+def evaluation_workers(config: StageConfig) -> dict[str, WorkerConfig]:
+    """What runs at the same time when answers are written and judged."""
+    scorers = {"scorers": config.scorers} if any(reward.model for reward in config.rewards) else {}
+    return {"rollout": config.rollout, **scorers, "reward_workers": config.reward_workers}
 
 
 @contextmanager
@@ -82,8 +89,7 @@ def rollout_fleet(
     """Rollout workers, which may be loading yet, with checked reward workers; `beside`: others at the same time."""
     rollout = rollout or config.rollout
     require_positions(model, None, rollout.max_context_tokens, "rollout.max_context_tokens")
-    scorers = {"scorers": config.scorers} if any(reward.model for reward in config.rewards) else {}
-    require_resources({"rollout": rollout, **(beside or {}), **scorers, "reward_workers": config.reward_workers})
+    require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
     with checked_rewards(config, job) as rewards:
         rollouts = RolloutFleet(
             model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank
@@ -217,10 +223,10 @@ def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> Non
 
 
 def at_k(groups: list[Group], k: int) -> dict[str, float]:
-    """Means over the groups: of the share that is right, of one right at least, of a right majority, of the reward's
-    value. There is no majority where tasks have no answer to agree on.
+    """Means over the groups: of the share that is right, of one right at least, of a right majority. There is no
+    majority where tasks have no answer to agree on. And the mean of the reward's values where the check worked.
     """
-    totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0, f"reward@{k}": 0.0}
+    totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
     if any(group.task.answer is None for group in groups):
         del totals[f"maj@{k}"]
     for group in groups:
@@ -229,20 +235,18 @@ def at_k(groups: list[Group], k: int) -> dict[str, float]:
         if answer_K == [None] * k:  # Plain words: whole responses vote.
             answer_K = [sample.response.strip() for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
-        totals[f"reward@{k}"] += sum(map(first_value, group.scores)) / k
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         if f"maj@{k}" in totals:
             totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
-    return {key: total / len(groups) for key, total in totals.items()}
+    judged = [next(iter(scores.values())) for group in groups for scores in group.scores]
+    values = [score.value for score in judged if score.status not in FAILED_STATUSES]
+    means = {key: total / len(groups) for key, total in totals.items()}
+    return means | {f"reward@{k}": math.fsum(values) / len(values) if values else math.nan}
 
 
 def is_right(scores: Mapping[str, Score]) -> bool:
     """Verdicts stand in the order of the rewards, and only of those that apply."""
-    return first_value(scores) >= 1.0
-
-
-def first_value(scores: Mapping[str, Score]) -> float:
-    return value_of(next(iter(scores.values())))
+    return value_of(next(iter(scores.values()))) >= 1.0
 
 
 def require_positions(

@@ -26,8 +26,21 @@ class Job:
     interrupts: Interrupts
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Artifacts of earlier stages that the configuration names, by stage."""
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
     """What decides the result (lineage.fingerprint)."""
+    kind: str = ""
+    """Of the stage."""
+
+    def begin(self) -> None:
+        """Told at the start already, so that a resumed recipe knows what a stage that is not done was begun with."""
+        self.log.manifest(status="running", kind=self.kind, name=self.name, inputs=self.inputs)
+
+    def parent_replaced(self, path: Path, digest: str) -> None:
+        """The artifact at `path` is another one from now on, and the stage goes on with it."""
+        names = [name for name, parent in self.parents.items() if parent.resolve() == path.resolve()]
+        if names:
+            self.inputs["parents"] |= dict.fromkeys(names, digest)
+            self.begin()
 
 
 class Checkpointer:
@@ -102,9 +115,10 @@ def save_final(
     config: dict[str, Any],
     files: Mapping[str, Any] | None = None,
     model: Path | None = None,
+    step: int | None = None,
 ) -> None:
     """Writes final/ and manifest.json. `files`: further JSON files of final/, by name. `model`: a folder with an
-    earlier state of the model, in place of the present one.
+    earlier state of the model, in place of the present one. `step`: whose model it is; null: the last one.
     """
     aside = job.log.path / ".writing-final"
     shutil.rmtree(aside, ignore_errors=True)
@@ -117,7 +131,7 @@ def save_final(
     for name, body in (files or {}).items():
         (aside / name).write_text(json.dumps(body, indent=2))
     commit_folder(aside, job.log.final)
-    write_manifest(job, config, kind=kind)
+    write_manifest(job, config, kind=kind, **({} if step is None else {"step": step}))
 
 
 def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: Any) -> None:
@@ -134,7 +148,7 @@ def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: An
         "parents": {
             name: {"path": str(path), "hash": job.inputs["parents"][name]} for name, path in job.parents.items()
         },
-        "inputs": dict(job.inputs),
+        "inputs": job.inputs,
     }
     job.log.manifest(status="done", kind=kind, name=job.name, **origin, **own, **figures, config=config)
 

@@ -59,7 +59,8 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
         kl = config.algorithm.kl if isinstance(config, RLConfig) else None
         # With LoRA the frozen weights are the reference, until it is refreshed.
         is_frozen = kl is None or kl.refresh_every is None
-        keep_reference = (kl is not None or isinstance(config, DPOConfig)) and not (config.learner.lora and is_frozen)
+        has_reference = isinstance(config, DPOConfig) or (isinstance(config, RLConfig) and config.wants_reference)
+        keep_reference = has_reference and not (config.learner.lora and is_frozen)
         lines += _learner_plan("learner", config.learner, architecture, keep_reference=keep_reference)
         lines.append(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "

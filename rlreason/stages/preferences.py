@@ -69,7 +69,9 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     if isinstance(config, RewardModelConfig):
         rows = held_out_rows or [row for row in map(trained.encode, range(min(NUM_CENTRED, len(trained.rows)))) if row]
         scores = list(chain(*scorer.scores(rows)))
-        files[SCORES] = {"mean": statistics.fmean(scores), "std": statistics.pstdev(scores)}
+        forms = {source.chat and tokenizer.chat_template is not None for source in config.data.values()}
+        chat = forms.pop() if len(forms) == 1 else None
+        files[SCORES] = {"mean": statistics.fmean(scores), "std": statistics.pstdev(scores), "chat": chat}
     save_final(job, learners, tokenizer, kind=config.stage, config=config.model_dump(mode="json"), files=files)
     learners.shutdown()
     return evaluate_model(config, job, str(job.log.final), sets, step=config.steps) | figures

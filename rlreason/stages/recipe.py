@@ -262,10 +262,9 @@ def _run_stage(
     try:
         check_parents(made_of)
         inputs = fingerprint(step.config, made_of)
+        job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs, kind=config.stage)
         if not log.final.is_dir():
-            # Told at the start already, so that a resumed recipe knows what a stage that is not done was begun with.
-            log.manifest(status="running", kind=config.stage, name=step.name, inputs=inputs)
-        job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs)
+            job.begin()
         figures = _stage(config.stage)(config, job)
         outcome = "done"
         return figures

@@ -24,6 +24,7 @@ from rlreason.paths import find_function, require_arguments
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import (
     evaluate,
+    evaluate_model,
     prepare,
     report_rewards,
     require_reward,
@@ -67,12 +68,12 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
             rollouts.wait_ready()
             job.log.event("rollouts ready")
             policy.connect(rollouts, config.rollout)
-            figures, best = train(config, job, prompts, sets, rollouts, policy, critic)
-            save_final(job, policy, tokenizer, kind="rl", config=config.model_dump(mode="json"), model=best)
-            return figures
+            step, best = train(config, job, prompts, sets, rollouts, policy, critic)
+            save_final(job, policy, tokenizer, kind="rl", config=config.model_dump(mode="json"), model=best, step=step)
         finally:
             for fleet in fleets:
                 fleet.shutdown()
+    return evaluate_model(config, job, str(job.log.final), sets, step=step)  # known, unless the guard chose another
 
 
 def train(
@@ -83,10 +84,9 @@ def train(
     rollouts: RolloutFleet,
     policy: LearnerFleet,
     critic: LearnerFleet | None,
-) -> tuple[dict[str, float], Path | None]:
-    """The loop. Returns the last evaluation's figures, and the guard's choice of a policy in place of the last one.
-
-    `state` is that of the last finished step.
+) -> tuple[int, Path | None]:
+    """The loop. Returns the step whose policy the stage ends with, and the folder of one that the guard chose in place
+    of the last. `state` is that of the last finished step.
     """
     checkpointer = Checkpointer(config.checkpoints, job.log, policy, critic)
     coef = config.algorithm.kl and config.algorithm.kl.coef
@@ -101,13 +101,14 @@ def train(
         with Progress(job.name, total=config.steps, done=step) as bar:
             while True:
                 if step % evaluate_every == 0 or step == config.steps or watch.has_ended:
-                    figures = evaluate(config, rollouts, sets, job, step=step)
-                    watch.observe(step, figures)
+                    watch.observe(step, evaluate(config, rollouts, sets, job, step=step))
                 if step == config.steps or watch.has_ended:
-                    return watch.ended_with(figures)
+                    with job.interrupts.shield():
+                        checkpointer.save(state | {"watch": watch.state(step)})
+                    return watch.end(step)
+                watch.reload(rollouts, step)
                 while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
                     sampler.start()
-                watch.reload(rollouts, step)
                 batch = watch.scored(sampler.collect())
                 report_rewards(batch.groups, rollouts, config, job, step + 1)
                 rewards = total_rewards(batch.groups, config.rewards, config.combine)
@@ -123,7 +124,7 @@ def train(
                     job.log.samples(sample_rows(batch.groups, step, split="train", rewards=rewards))
                     watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
                     coef = watch.raised(next_kl_coef(config, state, metrics))
-                    state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state()}
+                    state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state(step)}
                     if checkpointer.is_due(step) or step == config.steps or watch.has_ended:
                         checkpointer.save(state)
                 bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")

@@ -1,5 +1,6 @@
 """What an RL stage does about its reward models: newer files loaded, scores standardised, over-optimisation watched."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -16,13 +17,18 @@ from rlreason.algorithms.guard import (
     distinct_2,
 )
 from rlreason.algorithms.normaliser import Normaliser
+from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RLConfig
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import say
 from rlreason.stages.job import Job
+from rlreason.stages.lineage import artifact_hash
 from rlreason.stages.sampler import Batch
 from rlreason.types import FAILED_STATUSES, Group, Score, UserError
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
+
+MAX_RAISE = 100.0
+"""Farthest that `raise_kl` raises the configured coefficient."""
 
 
 class Watch:
@@ -38,33 +44,48 @@ class Watch:
             for reward in config.rewards
             if reward.normalise is not None
         }
-        self._models = [reward.name for reward in config.rewards if reward.model is not None]
+        self._models = {reward.name: _identity(reward) for reward in config.rewards if reward.model is not None}
+        self._raised_step: int | None = state.get("raised_step")
         self._kl_factor = 1.0
-        self._best_figures: dict[str, float] = state.get("best_figures", {})
-        self.has_ended = False
+        self._told_best: int | None = None
+        self.has_ended: bool = state.get("has_ended", False)
         """The guard ends the stage."""
+        for name, digest in state.get("models", {}).items():
+            if self._models.get(name, digest) != digest:
+                self._begin_anew(name, step=int(state["step"]))
 
-    def state(self) -> dict[str, Any]:
+    def state(self, step: int) -> dict[str, Any]:
+        """After so many updates."""
+        self._told_best = self._guard.best_step if self._guard else None
         return {
+            "step": step,
             "guard": self._guard and self._guard.state(),
-            "best_figures": self._best_figures,
             "normalisers": {name: normaliser.state() for name, normaliser in self._normalisers.items()},
+            "models": self._models,
+            "raised_step": self._raised_step,
+            "has_ended": self.has_ended,
         }
 
-    def ended_with(self, figures: dict[str, float]) -> tuple[dict[str, float], Path | None]:
-        """The evaluation's figures and the folder of the policy that the stage ends with; None: the present one."""
-        if self.has_ended and self._config.guard is not None and self._config.guard.action == "rollback":
-            return self._best_figures, self._job.log.path / "best"
-        return figures, None
+    def end(self, step: int) -> tuple[int, Path | None]:
+        """The step whose policy the stage ends with, and the folder that it lies in; None: it is the present one."""
+        guard, config = self._guard, self._config.guard
+        if guard is None or config is None or config.action != "rollback":
+            return step, None
+        best = guard.best_step
+        if best is None or best == step or not (self.has_ended or guard.is_below):
+            return step, None
+        self._job.log.event("rolled back", step=step, to=best)
+        say(f"{self._job.name} ends with the policy of step {best}, the best by {config.gold}")
+        return best, self._best(best)
 
     def reload(self, rollouts: RolloutFleet, step: int) -> None:
         """Reward models whose files were replaced are loaded anew; their running statistics begin again."""
-        for name in rollouts.reload_scorers():
-            self._job.log.event("reward model replaced", step=step, reward=name)
-            if name in self._normalisers:
-                (reward,) = (one for one in self._config.rewards if one.name == name)
-                assert reward.normalise is not None
-                self._normalisers[name] = Normaliser(clip=reward.normalise.clip)
+        for name, fault in rollouts.reload_scorers().items():
+            if fault is None:
+                self._begin_anew(name, step=step)
+            else:
+                self._job.log.event("reward model not replaced", step=step, reward=name, error=fault)
+                say(f"{self._job.name} at step {step}: reward `{name}` goes on with its old model: {fault}")
 
     def scored(self, batch: Batch) -> Batch:
         """The batch with standardised scores, and the figures that are watched among its metrics."""
@@ -73,11 +94,16 @@ class Watch:
             samples = [sample for group in batch.groups for sample in group.samples]
             written = [[t for t, flag in zip(s.tokens, s.mask, strict=True) if flag] for s in samples]
             metrics[DISTINCT] = distinct_2(written)
-            metrics[COMPRESSION] = compression_ratio([sample.response for sample in samples])
-            judged = [found for group in batch.groups for found in group.scores]
-            scores = [[found[name].value for found in judged if name in found] for name in self._models]
-            if len(scores) > 1 and all(len(of_model) == len(judged) for of_model in scores):
-                metrics[DISAGREEMENT] = disagreement(scores)
+            # As many as a batch has where none is drawn in place of another: it depends on their number.
+            size = self._config.prompts_per_step * self._config.samples_per_prompt
+            metrics[COMPRESSION] = compression_ratio([sample.response for sample in samples[:size]])
+            working = [
+                {name: found[name].value for name in self._models if _is_there(found.get(name))}
+                for group in batch.groups
+                for found in group.scores
+            ]
+            if (spread := disagreement(working)) is not None:
+                metrics[DISAGREEMENT] = spread
         groups = batch.groups
         for name, normaliser in self._normalisers.items():
             raw = [found[name].value for group in groups for found in group.scores if _is_there(found.get(name))]
@@ -94,7 +120,7 @@ class Watch:
     def observe(self, step: int, figures: dict[str, float]) -> None:
         """Judges the figures of the weights after `step` updates; warns and acts as the configuration says."""
         config = self._config.guard
-        if self._guard is None or config is None or self.has_ended:
+        if self._guard is None or config is None:
             return
         prefix = config.gold.rpartition("/")[0] + "/" if config.gold else None
         there = [key for key in figures if prefix and key.startswith(prefix)]
@@ -103,32 +129,61 @@ class Watch:
         best_before = self._guard.best_step
         findings = self._guard.observe(step, figures)
         if config.action == "rollback" and self._guard.best_step != best_before:
-            self._best_figures = {key: value for key, value in figures.items() if key.startswith("eval/")}
-            self._keep()
+            self._keep(step)
         for finding in findings:
-            self._job.log.event(
-                "over-optimisation", step=step, what=finding.what, action=config.action, message=finding.message
-            )
-            say(f"{self._job.name} at step {step}: over-optimisation: {finding.message} ({config.action})")
-        if findings and config.action == "raise_kl":
-            self._kl_factor = config.kl_factor
-        elif findings and config.action != "warn":
+            if finding.is_new:
+                self._job.log.event(
+                    "over-optimisation", step=step, what=finding.what, action=config.action, message=finding.message
+                )
+                say(f"{self._job.name} at step {step}: over-optimisation: {finding.message} ({config.action})")
+        if not findings or config.action == "warn":
+            return
+        if config.action != "raise_kl":
             self.has_ended = True
+        elif self._raised_step is None or step >= self._raised_step + config.patience:
+            self._kl_factor, self._raised_step = config.kl_factor, step
 
     def raised(self, kl_coef: float | None) -> float | None:
         """The penalty's coefficient after what was found since the last call."""
         factor, self._kl_factor = self._kl_factor, 1.0
-        return None if kl_coef is None else kl_coef * factor
+        kl = self._config.algorithm.kl
+        return kl_coef if kl_coef is None or kl is None or factor == 1 else min(kl_coef * factor, kl.coef * MAX_RAISE)
 
-    def _keep(self) -> None:
-        """The present policy becomes the best one: the folder is replaced whole."""
-        folder = self._job.log.path / "best"
-        aside = folder.with_name(".writing-best")
+    def _begin_anew(self, name: str, *, step: int) -> None:
+        """A reward's model is another one: what was learned of its scores is forgotten, what the stage is made of
+        is told."""
+        (reward,) = (one for one in self._config.rewards if one.name == name)
+        self._models[name] = _identity(reward)
+        self._job.parent_replaced(Path(str(reward.model)), self._models[name])
+        self._job.log.event("reward model replaced", step=step, reward=name, hash=self._models[name])
+        if reward.normalise is not None:
+            self._normalisers[name] = Normaliser(clip=reward.normalise.clip)
+        if self._guard is not None:
+            self._guard.begin_anew(DISAGREEMENT)
+
+    def _best(self, step: int) -> Path:
+        return self._job.log.path / "best" / f"step-{step:06d}"
+
+    def _keep(self, step: int) -> None:
+        """The present policy becomes the best one. Those that a resumed run may go back to stay."""
+        folder = self._best(step)
+        aside = folder.parent / ".writing"
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        aside.mkdir(parents=True)
         self._policy.save_model(aside)
-        shutil.rmtree(folder, ignore_errors=True)
         commit_folder(aside, folder)
+        states = self._job.log.checkpoints.glob("step-*/state.json")
+        saved = [(json.loads(state.read_text())["watch"]["guard"] or {}).get("best_step") for state in states]
+        kept = {self._best(best).name for best in (step, self._told_best, *saved) if best is not None}
+        for other in folder.parent.iterdir():
+            if other.name not in kept:
+                shutil.rmtree(other)
+
+
+def _identity(reward: RewardConfig) -> str:
+    """Of a local model's artifact; "" for a hub name."""
+    path = Path(str(reward.model))
+    return artifact_hash(path) if path.is_dir() else ""
 
 
 def _is_there(score: Score | None) -> bool:

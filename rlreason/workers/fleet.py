@@ -102,9 +102,9 @@ class RolloutFleet:
         """Why reward workers were replaced since the last call."""
         return self._rewards.restarts()
 
-    def reload_scorers(self) -> list[str]:
-        """Names of the reward models whose files were replaced; the scorers hold the new ones now."""
-        return self._rewards.scorers.reload() if self._rewards.scorers else []
+    def reload_scorers(self) -> dict[str, str | None]:
+        """See `ScorerFleet.reload`."""
+        return self._rewards.scorers.reload() if self._rewards.scorers else {}
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""

@@ -1,6 +1,7 @@
 """Scorer workers: the reward models of a stage in Ray processes, and the fleet that shares answers out among them.
 
-Each worker holds every model. A model whose files are replaced is loaded anew between two batches.
+Each worker holds every model. A model whose files are replaced is loaded anew between two batches. A chunk of answers
+is one call, whatever else waits: what is padded together moves a score's last digits, and is not left to chance.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from ray.actor import ActorHandle
 
 from rlreason.config.rewards import RewardConfig, ScorerConfig
 from rlreason.rewards.load import Attempt
-from rlreason.types import Score
+from rlreason.types import RunError, Score, UserError
 from rlreason.workers.cluster import get, readable, worker_options
 
 
@@ -25,9 +26,10 @@ class ScorerWorker:
     def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
         self._rewards, self._config = rewards, config
         self._models: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {}
 
     def load(self, names: list[str]) -> None:
-        """The models of these rewards, from their paths, in place of those held before."""
+        """The models of these rewards, from their paths; `adopt` puts them in place of those held before."""
         import torch
 
         from rlreason.engines.scorer import RewardModel
@@ -36,7 +38,13 @@ class ScorerWorker:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         for reward in self._rewards:
             if reward.name in names and reward.model is not None:
-                self._models[reward.name] = RewardModel(reward.model, dtype=self._config.dtype, device=device)
+                found = RewardModel(reward.model, dtype=self._config.dtype, device=device)
+                found.require_chat(reward.chat)
+                self._loaded[reward.name] = found
+
+    def adopt(self) -> None:
+        self._models |= self._loaded
+        self._loaded = {}
 
     def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
         """A score from each model that applies to the attempt's task."""
@@ -68,8 +76,8 @@ class ScorerFleet:
         self._rewards = rewards
         actor = ray.remote(ScorerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote(rewards, config) for _ in range(config.workers)]
-        self._loaded = {reward.name: _state(reward) for reward in rewards}
-        self._ready = self._load([reward.name for reward in rewards])
+        self._loaded = self._seen = {reward.name: _state(reward) for reward in rewards}
+        self._ready = [*self._load([reward.name for reward in rewards]), *self._adopt()]
 
     def wait_ready(self) -> None:
         """UserError for a model that cannot be loaded."""
@@ -85,20 +93,37 @@ class ScorerFleet:
         except ray.exceptions.RayError as error:
             raise readable(error) from error
 
-    def reload(self) -> list[str]:
-        """Names of the models whose files were replaced since they were loaded; every worker holds the new ones now."""
-        changed = [reward for reward in self._rewards if _state(reward) != self._loaded[reward.name]]
-        if changed:
-            self._loaded |= {reward.name: _state(reward) for reward in changed}
-            get(self._load([reward.name for reward in changed]))
-        return [reward.name for reward in changed]
+    def reload(self) -> dict[str, str | None]:
+        """By name the models whose files were replaced since they were loaded: None where every worker holds the new
+        one now, else why it cannot be loaded and all go on with the old one.
+
+        Files that changed since the last call may not be all there yet; they wait for the next one.
+        """
+        before, self._seen = self._seen, {reward.name: _state(reward) for reward in self._rewards}
+        found: dict[str, str | None] = {}
+        for name, state in self._seen.items():
+            has_weights = any(file.endswith(".safetensors") for file, _, _ in state)
+            if state == self._loaded[name] or state != before[name] or not has_weights:
+                continue
+            self._loaded = self._loaded | {name: state}
+            try:
+                get(self._load([name]))
+            except (UserError, RunError) as error:
+                found[name] = str(error)
+                continue
+            get(self._adopt())
+            found[name] = None
+        return found
 
     def shutdown(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
 
-    def _load(self, names: list[str]) -> Any:
+    def _load(self, names: list[str]) -> list[Any]:
         return [worker.load.remote(names) for worker in self.workers]
+
+    def _adopt(self) -> list[Any]:
+        return [worker.adopt.remote() for worker in self.workers]
 
 
 def _state(reward: RewardConfig) -> list[tuple[str, int, int]]:

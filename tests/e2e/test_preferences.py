@@ -20,7 +20,9 @@ from rlreason.rewards.load import Attempt
 from rlreason.runlog import RunLog
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job
+from rlreason.stages.lineage import artifact_hash
 from rlreason.stages.rl import train
+from rlreason.stages.rl_guard import Watch
 from rlreason.types import PromptTask, RunError, Task
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 from rlreason.workers.scorer import ScorerFleet
@@ -131,18 +133,21 @@ class Rig:
         }
         return RLConfig.model_validate(values | keys)
 
-    def run(self, config: RLConfig, name: str, *, resume: bool = False) -> Path | None:
-        """Trains; returns the guard's choice of a policy in place of the last one."""
+    def run(self, config: RLConfig, name: str, *, resume: bool = False) -> tuple[int, Path | None]:
+        """Trains; returns the step whose policy the stage ends with, and its folder where it is not the last one."""
         log = RunLog(self.folder / name, config_yaml="", resume=resume)
         policy = LearnerFleet(config.learner, keep_reference=True, total_steps=100, seed=0, model=str(self.model))
         policy.wait_ready()
         policy.connect(self.rollouts, config.rollout)
-        job = Job(name=name, log=log, interrupts=Interrupts())
-        _, best = train(config, job, self.prompts, {}, self.rollouts, policy, None)
+        parents = {"one": self.one}
+        inputs = {"parents": {"one": artifact_hash(self.one)}}
+        job = Job(name=name, log=log, interrupts=Interrupts(), parents=parents, inputs=inputs, kind="rl")
+        job.begin()
+        ended = train(config, job, self.prompts, {}, self.rollouts, policy, None)
         policy.save_model(self.folder / name / "weights")
         policy.shutdown()
         log.close()
-        return best
+        return ended
 
     def weights(self, name: str) -> dict[str, Any]:
         return load_file(self.folder / name / "model.safetensors")
@@ -163,7 +168,7 @@ def rig(
 
 def test_resumed_is_uninterrupted(rig: Rig) -> None:
     """Running mean of scores, baselines of the guard, raised penalty: same rows, same weights to the last bit."""
-    guard = {"action": "raise_kl", "kl_factor": 3.0, "max_kl": 1e-9, "baseline_steps": 2}
+    guard = {"action": "raise_kl", "kl_factor": 3.0, "max_kl": 1e-9, "baseline_steps": 2, "patience": 1}
     rig.run(rig.config(steps=4, guard=guard), "whole")
     rig.run(rig.config(steps=2, guard=guard), "parts")
     rig.run(rig.config(steps=4, guard=guard), "parts", resume=True)
@@ -176,23 +181,111 @@ def test_resumed_is_uninterrupted(rig: Rig) -> None:
     assert abs(rows[0]["reward/one/mean"]) < 1e-6, "standardised by the batch itself"
     assert rows[0]["reward/one/raw_mean"] != rows[0]["reward/one/mean"] and rows[0]["guard/disagreement"] > 0.0
     assert [row["policy/kl_coef"] for row in rows] == pytest.approx([0.02, 0.02, 0.06, 0.18])
-    assert [event["action"] for event in rig.events("whole", "over-optimisation")] == ["raise_kl"] * 3
+    (found,) = rig.events("whole", "over-optimisation")
+    assert (found["action"], found["step"]) == ("raise_kl", 2), "told once, not at every step that it goes on"
+
+
+def test_the_penalty_is_raised_slowly_and_not_for_ever(rig: Rig) -> None:
+    guard = {"action": "raise_kl", "kl_factor": 50.0, "max_kl": 1e-9, "patience": 2}
+    rig.run(rig.config(steps=7, guard=guard), "raised")
+    coefs = [row["policy/kl_coef"] for row in untimed(rig.folder / "raised")]
+    assert coefs == pytest.approx([0.02, 0.02, 1.0, 1.0, 2.0, 2.0, 2.0])
 
 
 @pytest.mark.parametrize("action", ["stop", "rollback", "warn"])
 def test_the_guard_ends_the_stage(rig: Rig, action: str) -> None:
-    """Any drift is too much here; the true score is measured on the training samples."""
+    """Any drift is too much here; the true score is measured on the training samples. What has ended stays so."""
     guard = {"action": action, "max_kl": 1e-9, "gold": "reward/gold/mean", "patience": 9}
-    best = rig.run(rig.config(steps=3, guard=guard), action)
+    config = rig.config(steps=3, guard=guard)
+    ended = rig.run(config, action)
     rows, found = untimed(rig.folder / action), rig.events(action, "over-optimisation")
     assert found and found[0]["what"] == "kl" and found[0]["step"] == 2
     assert len(rows) == (3 if action == "warn" else 2)
-    assert best == (rig.folder / "rollback/best" if action == "rollback" else None)
-    if best is not None:
-        gold = [row["reward/gold/mean"] for row in rows]
-        expected = rig.weights("rollback/weights") if gold[1] > gold[0] else load_file(rig.model / "model.safetensors")
-        kept = load_file(best / "model.safetensors")
-        assert gold[1] > gold[0] or all(kept[name].equal(expected[name]) for name in expected)
+    gold = [row["reward/gold/mean"] for row in rows]
+    best = max(range(2), key=gold.__getitem__)
+    folder = rig.folder / f"rollback/best/step-{best:06d}"
+    assert ended == {"warn": (3, None), "stop": (2, None), "rollback": (best, folder)}[action]
+    if action == "rollback":
+        kept, start = load_file(folder / "model.safetensors"), load_file(rig.model / "model.safetensors")
+        assert (best == 0) == all(kept[name].equal(start[name]) for name in start)
+        (event,) = rig.events(action, "rolled back")
+        assert (event["step"], event["to"]) == (2, best)
+    weights = rig.weights(f"{action}/weights")
+    assert rig.run(config, action, resume=True) == ended and untimed(rig.folder / action) == rows
+    again = rig.weights(f"{action}/weights")
+    assert all(weights[name].equal(again[name]) for name in weights), "not a step more"
+
+
+def test_a_fall_within_the_patience_is_rolled_back_at_the_end(rig: Rig) -> None:
+    """The true score of a random policy goes up and down; the last one is hardly ever the best."""
+    guard = {"action": "rollback", "gold": "reward/gold/mean", "gold_tolerance": 1e-6, "patience": 9}
+    step, folder = rig.run(rig.config(steps=4, guard=guard), "late")
+    gold = [row["reward/gold/mean"] for row in untimed(rig.folder / "late")]
+    best = max(range(4), key=gold.__getitem__)
+    assert best < 3, "else this shows nothing: choose another seed"
+    assert (step, folder) == (best, rig.folder / f"late/best/step-{best:06d}")
+    assert [path.name for path in (rig.folder / "late/best").iterdir()] == [f"step-{best:06d}"], "others are gone"
+
+
+def test_a_best_policy_that_a_checkpoint_names_stays(rig: Rig) -> None:
+    """A run killed after a better policy was found goes back to its checkpoint, and needs the one before."""
+    guard = {"action": "rollback", "gold": "reward/gold/mean"}
+    config = rig.config(steps=2, guard=guard)
+    job = Job(name="kept", log=RunLog(rig.folder / "kept", config_yaml=""), interrupts=Interrupts())
+    policy = LearnerFleet(config.learner, keep_reference=True, total_steps=9, seed=0, model=str(rig.model))
+    watch = Watch(config, job, policy, None)
+    best = rig.folder / "kept/best"
+
+    def kept() -> list[str]:
+        return sorted(path.name for path in best.iterdir())
+
+    try:
+        policy.wait_ready()
+        watch.observe(0, {"reward/gold/mean": 0.1})
+        folder = job.log.checkpoints / "step-000001"
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(json.dumps({"step": 1, "watch": watch.state(1)}))
+        watch.observe(1, {"reward/gold/mean": 0.2})
+        assert kept() == ["step-000000", "step-000001"]
+        watch.state(2)
+        watch.observe(2, {"reward/gold/mean": 0.3})
+        assert kept() == ["step-000000", "step-000001", "step-000002"]
+        (folder / "state.json").write_text(json.dumps({"step": 2, "watch": watch.state(2)}))
+        watch.observe(3, {"reward/gold/mean": 0.4})
+        assert kept() == ["step-000002", "step-000003"]
+        watch.observe(4, {"reward/gold/mean": float("nan")})
+        assert watch.end(4) == (4, None), "not below: it ends with the present one"
+    finally:
+        policy.shutdown()
+        job.log.close()
+
+
+def test_a_guard_that_never_saw_the_true_score_goes_back_to_nothing(rig: Rig) -> None:
+    guard = {"action": "rollback", "max_kl": 1e-9, "gold": "reward/elsewhere/mean"}
+    elsewhere = {"name": "elsewhere", "path": f"{GOLD}:gold", "weight": 0.0, "sources": "elsewhere"}
+    rewards = [*rig.config(steps=1).model_dump(mode="json")["rewards"], elsewhere]
+    assert rig.run(rig.config(steps=3, rewards=rewards, guard=guard), "unseen") == (2, None)
+
+
+def test_a_reward_model_replaced_between_two_runs_begins_anew(rig: Rig) -> None:
+    """What was learned of the old one's scores does not apply to the new one, and the lineage names the new one."""
+    rig.run(rig.config(steps=1), "swapped")
+    before, old = (rig.one / "model.safetensors").read_bytes(), artifact_hash(rig.one)
+    try:
+        shutil.copy(rig.two / "model.safetensors", rig.one / "model.safetensors")
+        assert rig.rollouts.reload_scorers() == {} and rig.rollouts.reload_scorers() == {"one": None}
+        rig.run(rig.config(steps=2), "swapped", resume=True)
+        (event,) = rig.events("swapped", "reward model replaced")
+        new = artifact_hash(rig.one)
+        assert (event["reward"], event["step"], event["hash"]) == ("one", 1, new) and new != old
+        manifest = json.loads((rig.folder / "swapped/manifest.json").read_text())
+        assert manifest["inputs"]["parents"] == {"one": new}
+        row = untimed(rig.folder / "swapped")[-1]
+        assert abs(row["reward/one/mean"]) < 1e-6, "standardised by the batch itself, as the first one was"
+    finally:
+        (rig.one / "model.safetensors").write_bytes(before)
+        rig.rollouts.reload_scorers()
+        rig.rollouts.reload_scorers()
 
 
 def test_a_replaced_reward_model_is_loaded_and_a_killed_one_is_untimed(rig: Rig) -> None:
@@ -207,10 +300,16 @@ def test_a_replaced_reward_model_is_loaded_and_a_killed_one_is_untimed(rig: Rig)
     try:
         fleet.wait_ready()
         first = scores()
-        assert fleet.reload() == [] and scores() == first
-        for file in ("model.safetensors", "config.json"):
-            shutil.copy(rig.two / file, folder / file)
-        assert fleet.reload() == ["served"] and fleet.reload() == []
+        assert fleet.reload() == {} and scores() == first
+        whole = (rig.two / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+        assert fleet.reload() == {}, "it changed since the last look: it may not be all there"
+        (fault,) = fleet.reload().values()
+        assert fault is not None and "cannot be loaded" in fault and scores() == first and fleet.reload() == {}
+        shutil.rmtree(folder)
+        assert fleet.reload() == fleet.reload() == {} and scores() == first, "nothing to load yet"
+        shutil.copytree(rig.two, folder)
+        assert [fleet.reload() for _ in range(3)] == [{}, {"served": None}, {}]
         expected = RewardModel(str(rig.two)).score([("2+2=", one.response) for one in attempts], batch_tokens=64)
         assert scores() == pytest.approx(expected, abs=1e-5) and scores() != pytest.approx(first, abs=1e-3)
     finally:

@@ -26,10 +26,16 @@ def test_compression_tells_repetition_and_sameness() -> None:
 
 def test_disagreement_by_hand() -> None:
     # Standardised both are -1, 1; then -1, 1 beside 1, -1: a standard deviation of 1 on each sample.
-    assert disagreement([[0.0, 2.0], [10.0, 30.0]]) == 0.0
-    assert disagreement([[0.0, 2.0], [30.0, 10.0]]) == 1.0
+    assert disagreement([{"a": 0.0, "b": 10.0}, {"a": 2.0, "b": 30.0}]) == 0.0
+    assert disagreement([{"a": 0.0, "b": 30.0}, {"a": 2.0, "b": 10.0}]) == 1.0
     # Equal scores are 0 throughout: deviations of (-1, 0) and (1, 0) are 1/2.
-    assert disagreement([[0.0, 2.0], [7.0, 7.0]]) == 0.5
+    assert disagreement([{"a": 0.0, "b": 7.0}, {"a": 2.0, "b": 7.0}]) == 0.5
+
+
+def test_disagreement_is_of_answers_that_two_models_scored() -> None:
+    shared = [{"a": 0.0, "b": 10.0}, {"a": 2.0, "b": 30.0}]
+    assert disagreement([*shared, {"a": 99.0}, {}]) == 0.0, "a score that is not there is not a score of 0"
+    assert disagreement([{"a": 1.0}, {"b": 1.0}, {}]) is None
 
 
 def test_gold_that_falls_is_found_after_the_patience() -> None:
@@ -40,6 +46,7 @@ def test_gold_that_falls_is_found_after_the_patience() -> None:
     ]
     assert told == [False, False, False, False, False, False, True]
     assert guard.best_step == 1
+    assert guard.is_below
     (finding,) = guard.observe(7, {"g": 0.5})
     assert (finding.what, finding.message) == ("gold", "g fell to 0.5, from 0.8 at step 1")
     assert guard.observe(8, {}) == guard.observe(9, {"g": float("nan")}) == []
@@ -82,6 +89,33 @@ def test_a_resumed_guard_goes_on() -> None:
     second = Guard(config, json.loads(json.dumps(first.state())))
     found += [second.observe(step, row) for step, row in enumerate(rows[4:], 4)]
     assert found == expected and any(expected)
+
+
+def test_a_finding_is_new_once() -> None:
+    guard = Guard(GuardConfig(max_kl=0.5))
+    told = [[f.is_new for f in guard.observe(step, {"policy/kl": kl})] for step, kl in enumerate([0.6, 0.7, 0.4, 0.8])]
+    assert told == [[True], [False], [], [True]]
+    assert guard.observe(4, {"reward/mean": 1.0}) == [], "what is not there is not judged"
+    assert [f.is_new for f in guard.observe(5, {"policy/kl": 0.9})] == [False]
+
+
+def test_a_saved_state_is_not_changed_by_what_comes_after() -> None:
+    guard = Guard(GuardConfig(gold="g"))
+    guard.observe(0, {"g": 1.0, "response/tokens_mean": 10.0})
+    saved = guard.state()
+    before = json.dumps(saved)
+    guard.observe(1, {"g": 2.0, "response/tokens_mean": 20.0})
+    assert json.dumps(saved) == before
+    Guard(GuardConfig(gold="g"), saved).observe(1, {"g": 2.0, "response/tokens_mean": 20.0})
+    assert json.dumps(saved) == before
+
+
+def test_another_model_gets_a_baseline_of_its_own() -> None:
+    guard = Guard(GuardConfig(baseline_steps=1))
+    key = "guard/disagreement"
+    assert not guard.observe(0, {key: 0.1}) and guard.observe(1, {key: 0.9})
+    guard.begin_anew(key)
+    assert not guard.observe(2, {key: 0.9}) and not guard.observe(3, {key: 0.9})
 
 
 def test_normaliser_is_that_of_all_scores_so_far() -> None:

@@ -16,6 +16,8 @@ ADAPTER = {"lr": 1e-4, "lora": {"send": "adapter"}}
 STEERED = {"estimator": "k3", "coef": 0.1, "target": 0.5}
 
 # The batch is 4 prompts of 2 samples.
+EVERY = {"eval": {"tasks": {"path": "x"}, "every": 1}}
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rewards": []}, "rewards: an RL stage needs at least one"),
     ({"rewards": [ONE, ONE]}, "rewards: two of them have the same name"),
@@ -104,11 +106,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for given in ({}, {"eval": {"tasks": {"path": "x"}}})
     ),
     *(
-        ({"guard": {"gold": gold}, "eval": {"tasks": {"path": "x"}, "every": 1}},
+        ({"guard": {"gold": gold}, **EVERY},
          f"guard.gold: `{gold}` is no figure here: give eval/NAME/... of a set of `eval.tasks`, or reward/NAME/mean of "
          "one of the rewards")
         for gold in ("gold", "eval/held/reward@4", "reward/mth/mean", "policy/kl")
     ),
+    *(
+        ({"guard": {"gold": gold}, "rewards": [{"name": "liked", "model": "m"}, ONE], **EVERY},
+         f"guard.gold: `{gold}` is what the reward model `liked` says, which the policy follows; put a reward of "
+         "weight 0 before it that tells the truth, and name that")
+        for gold in ("eval/tasks/reward@4", "reward/liked/mean")
+    ),
+    ({"guard": {"gold": "reward/math/mean", "action": "rollback"}, "max_staleness": 1},
+     "guard.gold: with max_staleness above 0 `reward/math/mean` is of older weights than those that could be kept; "
+     "name a figure of `eval`"),
 ]  # fmt: skip
 
 
@@ -135,7 +146,13 @@ def test_parts_that_do_not_fit_are_refused_with_the_reason(given: dict[str, Any]
         {"max_staleness": 1, "algorithm": {"preset": "rloo", "off_policy": {"correction": "token_truncate"}}},
         {"max_staleness": 1},
         {"guard": {"action": "rollback", "gold": "reward/math/mean"}},
-        {"guard": {"gold": "eval/tasks/reward@4"}, "eval": {"tasks": {"path": "x"}, "every": 1}},
+        {"guard": {"gold": "eval/tasks/reward@4"}, **EVERY},
+        {"guard": {"gold": "reward/liked/mean"}, "rewards": [ONE, {"name": "liked", "model": "m", "weight": 0.0}]},
+        {"guard": {"gold": "reward/math/mean"}, "max_staleness": 1},
+        {
+            "combine": {"mode": "min"},
+            "rewards": [ONE, {"name": "b", "path": "m:f"}, {"name": "c", "model": "m", "weight": 0}],
+        },
         {"guard": {"action": "raise_kl"}, "algorithm": {"kl": {"estimator": "k3", "coef": 0.1}}},
     ],
     ids=lambda value: str(value)[:60],
@@ -217,7 +234,10 @@ def test_preference_stages_refuse_what_has_no_effect(stage: str, given: dict[str
         ({}, "give exactly one of `path` (a function) and `model` (a reward model)"),
         ({"path": "m:f", "model": "m"}, "give exactly one of `path` (a function) and `model` (a reward model)"),
         ({"path": "m:f", "chat": False}, "chat: has no effect on a function; take it out"),
-        ({"model": "m", "args": {"a": 1}}, "args: a reward model takes none; take them out"),
+        *(
+            ({"model": "m"} | given, f"{next(iter(given))}: has no effect on a reward model; take it out")
+            for given in ({"args": {"a": 1}}, {"memory_gib": 1.0}, {"env": ["A"]}, {"timeout_s": 9.0})
+        ),
     ],
 )
 def test_a_reward_is_a_function_or_a_model(given: dict[str, Any], message: str) -> None:

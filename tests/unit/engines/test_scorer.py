@@ -1,12 +1,14 @@
 """A reward model's scores, against transformers' own sequence classification."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from rlreason.data import chains
+from rlreason.engines.learner_setup import build_module
 from rlreason.engines.scorer import RewardModel, require_reward_model
 from rlreason.types import UserError
 
@@ -74,3 +76,46 @@ def test_an_answer_beyond_the_positions_has_no_score(reward_model: Path) -> None
 def test_a_language_model_is_no_reward_model(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="LlamaForCausalLM is no reward model; name one that `stage: reward_model`"):
         require_reward_model(str(tiny_model))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "granite"])
+def test_the_head_goes_on_decoders_of_any_family(family: str, tmp_path: Path) -> None:
+    """The second and third call their token classifier's head otherwise, the last has no classifier in transformers."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = KEYS | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    if family == "gpt2":
+        sizes |= {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 48}
+    language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+    language_model.save_pretrained(tmp_path / "language")
+    made = build_module("float32", str(tmp_path / "language"), None, "score").eval()
+    weights = language_model.base_model.state_dict()
+    assert all(weights[name].equal(weight) for name, weight in made.base_model.state_dict().items())
+    made.save_pretrained(tmp_path / "scored", state_dict=made.state_dict())
+    require_reward_model(str(tmp_path / "scored"))
+    again = build_module("float32", str(tmp_path / "scored"), None, "score").eval()
+    tokens = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    first, second = (model(input_ids=tokens, use_cache=False).logits for model in (made, again))
+    assert first.shape == (2, 4, 1) and first.unique().numel() == 8
+    assert torch.allclose(first, second, atol=1e-6)
+    critic = build_module("float32", str(tmp_path / "language"), None, "value")
+    assert critic(input_ids=tokens, use_cache=False).logits.shape == (2, 4, 1)
+    assert "score.bias" in dict(critic.named_parameters()) and "score.bias" not in dict(made.named_parameters())
+
+
+def test_answers_are_read_as_the_model_learned_to(reward_model: Path) -> None:
+    (reward_model / "reward_model.json").write_text(json.dumps({"mean": 0.0, "std": 1.0, "chat": False}))
+    model = RewardModel(str(reward_model))
+    model.require_chat(False)
+    with pytest.raises(UserError, match="was trained on answers as plain text; give its reward `chat: false`"):
+        model.require_chat(True)
+    (reward_model / "reward_model.json").unlink()
+    RewardModel(str(reward_model)).require_chat(True)
+
+
+def test_a_torn_file_of_weights_is_one_line(reward_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(reward_model, tmp_path / "torn")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match="torn`: cannot be loaded: "):
+        RewardModel(str(folder))

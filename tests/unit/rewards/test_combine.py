@@ -30,8 +30,10 @@ def test_sum_is_weighted() -> None:
 
 def test_min_is_the_smallest_value() -> None:
     rule = CombineConfig(mode="min")
-    assert combine(scores(a=1.0, b=0.25), [MATH, FORM], rule) == 0.25
-    assert combine(scores(a=-1.0, b=0.25), [MATH, FORM], rule) == -1.0
+    watched = RewardConfig(name="watched", path="mine.py:f", weight=0.0)
+    assert combine(scores(math=1.0, form=0.25), [MATH, FORM], rule) == 0.25
+    assert combine(scores(math=-1.0, form=0.25), [MATH, FORM], rule) == -1.0
+    assert combine(scores(math=1.0, form=0.25, watched=0.0), [MATH, FORM, watched], rule) == 0.25
 
 
 def test_a_format_reward_counts_only_behind_an_open_gate() -> None:
