@@ -61,6 +61,10 @@ class RunFiles:
         return {key: value for row in self.metrics for key, value in row.items()}
 
     @cached_property
+    def events(self) -> list[Row]:
+        return list(rows(self.folder / "events.jsonl"))
+
+    @cached_property
     def _tables(self) -> list[Row]:
         return list(self.samples(OWN_TABLES))
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from rlreason.report import recipe
-from rlreason.report.files import OWN_TABLES, RunFiles, rows, sample_rows, verdicts
+from rlreason.report.files import OWN_TABLES, RunFiles, sample_rows, verdicts
 from rlreason.report.html import document, duration_text, status_class, text_cell
-from rlreason.report.plots import MAX_POINTS, Row, number, number_text, plots
-from rlreason.report.sections import continuations, corpus, tokenizer
+from rlreason.report.plots import MAX_POINTS, Row, against_kl, number, number_text, plots
+from rlreason.report.sections import continuations, corpus, guard, tokenizer
 from rlreason.types import UserError
 
 MAX_EVENTS: Final = 400
@@ -49,19 +49,20 @@ def _stage_body(run_dir: Path) -> str:
     samples = [
         row for row in sample_rows(run_dir / "samples.jsonl") if not str(row.get("split", "")).startswith(OWN_TABLES)
     ]
-    drawn = plots(metrics)
+    drawn = plots(metrics) + against_kl(metrics)
     num_averaged = math.ceil(len(metrics) / MAX_POINTS)
     averaged = f" · each point is the mean of up to {num_averaged} steps" if num_averaged > 1 else ""
     parts = [
         f'<div class="soft">{escape(files.setting("stage") or "stage")} · rlreason report{averaged}</div>',
         f'<div class="tiles">{_tiles(metrics)}</div>',
+        guard(files, "Over-optimisation"),
         "" if metrics else '<p class="soft">No metrics were written.</p>',
         f'<div class="plots">{drawn}</div>' if drawn else "",
         corpus(files, "Corpus"),
         tokenizer(files, "Tokenizer"),
         continuations(files, "Held-out prompts, continued over training"),
         _sample_table(samples),
-        _event_table(list(rows(run_dir / "events.jsonl"))),
+        _event_table(files.events),
     ]
     if config:
         parts.append(
@@ -142,7 +143,7 @@ def _event_table(events: Sequence[Row]) -> str:
         details = {key: value for key, value in event.items() if key not in ("time", "event")}
         when = number(event.get("time"))
         moment = "–" if math.isnan(when) else f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M:%S}"
-        mark = "bad" if re.search("error|fail|died|crash|restart|stall", kind) else ""
+        mark = "bad" if re.search("error|fail|died|crash|restart|stall|over-opt|rolled back|not replaced", kind) else ""
         text = " ".join(
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in details.items()
         )

@@ -49,14 +49,17 @@ PANELS: Final = (
     Panel(title="Preferences", unit="share of held-out pairs", keys=r"eval/preference/(?P<label>accuracy\w*)"),
     Panel(title="Bits per byte", unit="held-out text, lower is better", keys=r"eval/(?P<label>.+)/bits_per_byte"),
     Panel(title="Reward by function", unit="mean", keys=r"reward/(?P<label>[^/]+)/mean"),
+    Panel(title="Score of the reward model", unit="mean, as it comes", keys=r"reward/(?P<label>[^/]+)/raw_mean"),
     Panel(
         title="Repetition", unit="distinct pairs, compression", keys=r"guard/(?P<label>distinct_2|compression_ratio)"
     ),
+    Panel(title="Disagreement of reward models", unit="standard deviations", keys=r"guard/disagreement"),
     Panel(title="Response length", unit="tokens, mean", keys=r"response/tokens_mean", note=LONGER),
     Panel(title="Loss", keys=r"(?P<label>(\w+/)?loss)"),
     Panel(title="Accuracy", unit="share", keys=r"(?!eval/)(?P<label>(\w+/)?accuracy)"),
     Panel(title="Entropy", unit="nats", keys=r"(\w+/)?entropy"),
     Panel(title="KL to the reference", unit="nats", keys=r"policy/kl"),
+    Panel(title="Weight of the KL penalty", keys=r"policy/kl_coef"),
     Panel(
         title="Off-policy correction", unit="share", keys=r"mismatch/(?P<label>effective_sample_size|left_out_fraction)"
     ),
@@ -89,6 +92,27 @@ def plots(metrics: Sequence[Row], titles: Collection[str] | None = None, *, of: 
     of: the stage that the title names, where a page shows several.
     """
     return "".join(_figure(panel, metrics, of) for panel in PANELS if titles is None or panel.title in titles)
+
+
+def against_kl(metrics: Sequence[Row]) -> str:
+    """Rewards over the distance to the reference, where a guard watches: over-optimisation is a true score that falls
+    while the reward model's rises (Gao et al. 2022, arXiv 2210.10760, figure 1).
+    """
+    watched = [row for row in metrics if "guard/distinct_2" in row and not math.isnan(number(row.get("policy/kl")))]
+    keys = dict.fromkeys(key for row in watched for key in row)
+    lines = {}
+    for name in [match[1] for key in keys if (match := re.fullmatch("reward/([^/]+)/mean", key))]:
+        raw = f"reward/{name}/raw_mean"
+        key = raw if raw in keys else f"reward/{name}/mean"
+        points = [(number(row["policy/kl"]), number(row.get(key))) for row in watched]
+        lines[name] = _thinned([point for point in points if point[1] == point[1]])
+    lines = {name: points for name, points in lines.items() if points}
+    if not lines:
+        return ""
+    x_label = "KL to the reference, nats a token"
+    drawing = _lines(list(lines.values()), bands=[], log=False, share=False, x_label=x_label)
+    legend = "".join(_key(name, i) for i, name in enumerate(lines)) + "<div>Reward models' scores as they come.</div>"
+    return _framed("Reward against KL", "mean", legend, drawing, "Reward against KL to the reference")
 
 
 def _figure(panel: Panel, metrics: Sequence[Row], of: str) -> str:
@@ -201,6 +225,7 @@ class _Axes:
     x_high: float
     y_ticks: list[float]
     log: bool = False
+    x_label: str = "step"
 
     def x(self, step: float) -> float:
         return LEFT + (RIGHT - LEFT) * (step - self.x_low) / (self.x_high - self.x_low)
@@ -222,16 +247,18 @@ class _Axes:
 
     def draw(self) -> str:
         parts = [self.draw_y()]
-        for tick in ticks(self.x_low, self.x_high, whole=True):
+        is_step = self.x_label == "step"
+        for tick in ticks(self.x_low, self.x_high, whole=is_step):
             if self.x_low <= tick <= self.x_high:
-                x = self.x(tick)
+                x, label = self.x(tick), f"{tick:,.0f}" if is_step else number_text(tick)
                 parts.append(f'<path class="grid" d="M{x:.1f} {BOTTOM}v4"/>')
-                parts.append(f'<text x="{x:.1f}" y="{BOTTOM + 17}" text-anchor="middle">{tick:,.0f}</text>')
-        parts.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 31}" text-anchor="middle">step</text>')
+                parts.append(f'<text x="{x:.1f}" y="{BOTTOM + 17}" text-anchor="middle">{label}</text>')
+        middle = (LEFT + RIGHT) / 2
+        parts.append(f'<text x="{middle}" y="{BOTTOM + 31}" text-anchor="middle">{self.x_label}</text>')
         return "".join(parts)
 
 
-def _lines(lines: list[list[Point]], *, bands: list[Point], log: bool, share: bool) -> str:
+def _lines(lines: list[list[Point]], *, bands: list[Point], log: bool, share: bool, x_label: str = "step") -> str:
     width = {x: y for x, y in bands if y == y}
     edges = [(x, y - width.get(x, 0), y + width.get(x, 0)) for points in lines for x, y in points if y == y]
     low, high = min(edge[1] for edge in edges), max(edge[2] for edge in edges)
@@ -241,7 +268,7 @@ def _lines(lines: list[list[Point]], *, bands: list[Point], log: bool, share: bo
         y_ticks = ticks(min(low, 0.0), max(high, 1.0)) if share else ticks(low, high)
     steps = [x for points in lines for x, _ in points]
     pad = 0.5 if min(steps) == max(steps) else 0.0
-    axes = _Axes(x_low=min(steps) - pad, x_high=max(steps) + pad, y_ticks=y_ticks, log=log)
+    axes = _Axes(x_low=min(steps) - pad, x_high=max(steps) + pad, y_ticks=y_ticks, log=log, x_label=x_label)
     parts = [axes.draw()]
     if width and len(edges) > 1:
         upper = [f"{axes.x(x):.1f} {axes.y(above):.1f}" for x, _, above in edges]
@@ -261,7 +288,7 @@ def _polyline(points: list[Point], axes: _Axes, colour: int) -> str:
         path.append(("L" if pen_down else "M") + spot)
         alone = not pen_down and (index + 1 == len(points) or points[index + 1][1] != points[index + 1][1])
         if alone or len(points) <= 60:
-            title = f"<title>step {x:g}: {number_text(y)}</title>"
+            title = f"<title>{axes.x_label} {x:.4g}: {number_text(y)}</title>"
             dots.append(f'<circle class="fill" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.5">{title}</circle>')
         pen_down = True
     return f'<g class="c{colour}"><path class="line" d="{"".join(path)}"/>{"".join(dots)}</g>'

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from rlreason.report.files import RunFiles, manifest, rows, verdicts
+from rlreason.report.files import RunFiles, manifest, verdicts
 from rlreason.report.html import duration_text, table, text_block
 from rlreason.report.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.plots import Row, marks, number, plots
-from rlreason.report.sections import continuations, corpus, figure_text, tokenizer
+from rlreason.report.sections import continuations, corpus, figure_text, guard, tokenizer
 
 NUM_PROMPTS: Final = 5
 """Of the first evaluation set that stages share; of each other set one."""
@@ -28,7 +28,7 @@ NAMES: Final = {
 PLOTS: Final = {
     "pretrain": ("Bits per byte", "Loss"),
     "sft": ("Bits per byte", "Loss"),
-    "rl": ("Reward", "Response length", "Loss"),
+    "rl": ("Reward", "Score of the reward model", "Reward in evaluation", "Response length", "Loss"),
 }
 HELD_OUT: Final = "held-out text, bits per byte"
 """Its sources are data, not evaluation sets, and may have the name of one."""
@@ -77,6 +77,7 @@ def body(run_dir: Path) -> str:
     parts.append(_plots(stages, shown))
     parts.append(_answers(shown))
     for stage in stages:
+        parts.append(guard(stage.files, f"Over-optimisation: {stage.name}"))
         parts.append(continuations(stage.files, f"Held-out prompts, continued during {stage.name}"))
         parts.append(corpus(stage.files, f"Corpus: {stage.name}"))
         parts.append(tokenizer(stage.files, f"Tokenizer: {stage.name}"))
@@ -98,7 +99,7 @@ def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
     files = RunFiles(folder)
     figures = {key: number(value) for key, value in (entry.get("eval") or {}).items() if "/" in key}
     status = str(entry.get("status", "")) if folder.is_dir() else "missing"
-    if status == "failed" and _was_interrupted(folder):
+    if status == "failed" and _was_interrupted(files):
         status = "interrupted"
     return Stage(
         name=str(entry["name"]),
@@ -107,24 +108,26 @@ def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
         duration_s=number(entry.get("duration_s")),
         files=files,
         figures={key: value for key, value in figures.items() if value == value},
-        evaluations=_evaluations(files.samples(("eval/",))),
+        evaluations=_evaluations(files.samples(("eval/",)), manifest(folder).get("step")),
         manifest=manifest(folder),
     )
 
 
-def _was_interrupted(folder: Path) -> bool:
+def _was_interrupted(files: RunFiles) -> bool:
     """The summary knows only that the stage is not done; a killed one has written no ending."""
-    states = [row["event"] for row in rows(folder / "events.jsonl") if row.get("event") in ("start", "interrupted")]
+    states = [row["event"] for row in files.events if row.get("event") in ("start", "interrupted")]
     return states[-1:] == ["interrupted"]
 
 
-def _evaluations(samples: Iterable[Row]) -> dict[str, Evaluation]:
-    """The last evaluation of each set; an RL stage has one at its start as well."""
+def _evaluations(samples: Iterable[Row], last: int | None) -> dict[str, Evaluation]:
+    """The last evaluation of each set, no later than step `last`, whose model a stage ended with."""
     found: dict[str, Evaluation] = {}
     for row in samples:
         name, _, mode = str(row["split"]).removeprefix("eval/").rpartition("/")
         step, task = row.get("step"), str(row.get("task_id"))
-        if not isinstance(step, int) or step < found.setdefault(name, Evaluation()).step:
+        if not isinstance(step, int) or (last is not None and step > last):
+            continue
+        if step < found.setdefault(name, Evaluation()).step:
             continue
         if step > found[name].step:
             found[name] = Evaluation(step=step)

@@ -1,4 +1,4 @@
-"""Parts of a report that a stage's page and its recipe's page share: corpus, tokenizer, continuations.
+"""Parts of a report that a stage's page and its recipe's page share: corpus, tokenizer, continuations, guard.
 
 Each function takes one stage's files and returns HTML, empty text where that stage wrote nothing of the kind.
 Documents and addresses are hostile text: they are shown, never linked.
@@ -142,7 +142,23 @@ def continuations(files: RunFiles, title: str) -> str:
     return f"<h2>{escape(title)}</h2>{''.join(blocks)}"
 
 
+def guard(files: RunFiles, title: str) -> str:
+    """What the guard of an RL stage found, and which policy the stage ended with."""
+    found = [row for row in files.events if row.get("event") in ("over-optimisation", "rolled back")]
+    if not found:
+        return ""
+    body = []
+    for row in found:
+        what, action = (escape(str(row.get(key) or "")) for key in ("what", "action"))
+        told = row.get("message") or f"final/ is the policy of step {row.get('to')}, which had the best true score"
+        body.append(
+            f'<tr><td class="n">{escape(str(row.get("step", "–")))}</td><td class="bad">{what or "rolled back"}</td>'
+            f"{text_cell(str(told))}<td>{action}</td></tr>"
+        )
+    return f"<h2>{escape(title)}</h2>{table(['n:step', 'what', 'found', 'action'], body)}"
+
+
 def figure_text(key: str, value: float) -> str:
     """Shares in percent, all else as a number."""
-    is_share = re.search(r"accuracy|@|rate$", key) is not None
+    is_share = re.search(r"accuracy|(avg|pass|maj)@|rate$", key) is not None
     return f"{100 * value:.1f} %" if is_share and 0 <= value <= 1 else number_text(value)

@@ -211,3 +211,31 @@ def test_a_stage_is_read_once_for_its_page(run_dir: Path, monkeypatch: pytest.Mo
     assert all(text in page for text in ("a page", "upon a time", "3.500"))
     assert opened.count("metrics.jsonl") == opened.count("config.yaml") == opened.count("events.jsonl") == 1
     assert opened.count("samples.jsonl") <= 3
+
+
+def test_a_guarded_run_shows_what_was_found_and_the_true_score_against_the_distance(run_dir: Path) -> None:
+    """The score as it comes stands beside the standardised one, whose mean is always near 0."""
+    figures = [
+        {"step": step, "policy/kl": kl, "policy/kl_coef": 0.1, "guard/distinct_2": 0.9, "guard/disagreement": 0.2,
+         "reward/gold/mean": 1.0 - kl, "reward/liked/mean": 0.0, "reward/liked/raw_mean": 7.0 + step}
+        for step, kl in ((1, 0.001), (2, 0.25), (3, 0.5))
+    ]  # fmt: skip
+    write_lines(run_dir / "metrics.jsonl", figures)
+    found = {"event": "over-optimisation", "what": "gold", "message": f"it fell {HOSTILE}", "action": "rollback"}
+    write_lines(run_dir / "events.jsonl", [found | {"step": 3}, {"event": "rolled back", "step": 3, "to": 2}])
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    section = page.split("<h2>Over-optimisation")[1].split("</table>")[0]
+    assert section.index("it fell") < section.index("final/ is the policy of step 2, which had the best true score")
+    assert page.index("<h2>Over-optimisation") < page.index("<h3>Score of the reward model")
+    assert "<title>step 3: 10</title>" in page.split("<h3>Score of the reward model")[1].split("</figure>")[0]
+    drawn = page.split("<h3>Reward against KL")[1].split("</figure>")[0]
+    assert "KL to the reference, nats a token 0.25: 0.75</title>" in drawn, "the true score"
+    assert "KL to the reference, nats a token 0.5: 10</title>" in drawn, "the reward model's, not standardised"
+    for title in ("Disagreement of reward models", "Weight of the KL penalty"):
+        assert f"<h3>{title}" in page
+    assert Elements(page).tags.count("script") == 1
+
+
+def test_a_run_without_a_guard_has_none_of_it(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert "Over-optimisation" not in page and "Reward against KL" not in page

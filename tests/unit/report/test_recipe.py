@@ -222,6 +222,18 @@ def test_a_recipe_whose_first_stage_failed_has_a_page(recipe: Recipe) -> None:
     assert Elements(page).tags.count("script") == 1
 
 
+def test_a_stage_that_went_back_shows_the_answers_of_the_policy_that_it_ended_with(recipe: Recipe) -> None:
+    rl = recipe.stage("30-rl", "rl", **{"chains/greedy_accuracy": 0.9, "chains/reward@4": 0.5, "chains/avg@4": 0.25})
+    rl.samples([*eval_rows(4, "eval/chains/greedy", 36, 28), *eval_rows(8, "eval/chains/greedy", 2, 99)])
+    rl.event("rolled back", step=8, to=4)
+    rl.manifest(kind="rl", step=4)
+    page = recipe.write()
+    assert '90.0 %<div class="soft">[76.9–96.0]' in page and "99 tokens" not in page
+    assert "Over-optimisation: 30-rl" in page and "the policy of step 4" in page
+    assert '>reward@4</td><td class="n">0.5<' in page, "a mean of rewards is no share"
+    assert '>avg@4</td><td class="n">25.0 %<' in page
+
+
 def test_intervals_without_samples_are_left_out() -> None:
     assert interval("greedy_accuracy", 0.5, None) is None
     assert interval("greedy_accuracy", 0.5, Evaluation()) is None
