@@ -1,21 +1,28 @@
 """How well scores agree with people's rankings: accuracy, calibration, and what length has to do with it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain, combinations
+
+from rlreason.report.intervals import wilson
 
 NUM_BINS = 10
 """Of the calibration error: ten bins of confidence between a half and one."""
 
 
 def preference_figures(
-    scores: Sequence[Sequence[float]], places: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]]
+    scores: Sequence[Sequence[float]],
+    places: Sequence[Sequence[int]],
+    lengths: Sequence[Sequence[int]],
+    prompts: Sequence[Hashable],
 ) -> dict[str, float]:
-    """Figures of rows, each with scores, places (1 the best) and lengths in tokens of its answers.
+    """Figures of rows, each with scores, places (1 the best) and lengths in tokens of its answers, and its prompt.
 
     accuracy: the share of decided pairs whose better answer has the higher score; an equal score counts half.
-    accuracy_low, accuracy_high: its 95 % interval; pairs of a row are not independent, so the standard error is that of
-    rows as clusters (Cameron and Miller 2015, section II). log_loss: mean -log sigmoid of the gap, in nats.
+    accuracy_low, accuracy_high: its 95 % interval. Pairs of a prompt are not independent, whoever ranked them, so
+    prompts are clusters (Cameron and Miller 2015, section II): Wilson's interval of as many pairs as would, if they were
+    independent, have that variance (as Korn and Graubard 1998 do for surveys). log_loss: mean -log sigmoid of the gap,
+    in nats.
     calibration_error: mean distance between confidence, the sigmoid of the gap, and accuracy in ten bins, weighted by
     their pairs (Guo et al. 2017, arXiv 1706.04599, eq. 3). length_correlation: Pearson's, of score and length, both
     less their row's mean. longer_chosen, longer_scored: of the pairs of different length, the share in which people and
@@ -27,12 +34,12 @@ def preference_figures(
     gaps = [gap for row in pairs for gap, _ in row]
     rights = [[_right(gap) for gap, _ in row] for row in pairs]
     accuracy = math.fsum(chain(*rights)) / len(gaps)
-    error = math.sqrt(math.fsum((math.fsum(row) - accuracy * len(row)) ** 2 for row in rights)) / len(gaps)
+    low, high = wilson(accuracy, _effective_size(accuracy, rights, prompts))
     longer = [(gap, longer) for gap, longer in chain(*pairs) if longer]
     return {
         "accuracy": accuracy,
-        "accuracy_low": max(0.0, accuracy - 1.96 * error),
-        "accuracy_high": min(1.0, accuracy + 1.96 * error),
+        "accuracy_low": low,
+        "accuracy_high": high,
         "log_loss": math.fsum(_softplus(-gap) for gap in gaps) / len(gaps),
         "calibration_error": _calibration_error(gaps),
         "gap": math.fsum(gaps) / len(gaps),
@@ -41,6 +48,20 @@ def preference_figures(
         "longer_scored": _share([_right(gap * sign) for gap, sign in longer]),
         "num_pairs": float(len(gaps)),
     }
+
+
+def _effective_size(accuracy: float, rights: Sequence[Sequence[float]], prompts: Sequence[Hashable]) -> float:
+    """Independent pairs whose accuracy varies as much; where there is no variance to be seen, one for each prompt."""
+    residuals: dict[Hashable, float] = {}
+    for row, prompt in zip(rights, prompts, strict=True):
+        if row:
+            residuals[prompt] = residuals.get(prompt, 0.0) + math.fsum(row) - accuracy * len(row)
+    num, num_pairs = len(residuals), sum(map(len, rights))
+    squares = math.fsum(residual**2 for residual in residuals.values())
+    if num < 2 or squares < 1e-12:
+        return float(num)
+    variance = num / (num - 1) * squares / num_pairs**2
+    return min(max(accuracy * (1 - accuracy) / variance, 1.0), float(num_pairs))
 
 
 def _decided(scores: Sequence[float], places: Sequence[int], lengths: Sequence[int]) -> list[tuple[float, int]]:

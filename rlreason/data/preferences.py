@@ -8,6 +8,7 @@ A reward model reads its score at an answer's last token. A learner gives the va
 token, so one more token, which nothing else sees, stands behind the answer.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,7 +73,8 @@ def encode_answers(tokenizer: Any, preference: Preference, *, chat: bool) -> lis
         _, begin = encode_prompt(tokenizer, task, chat=False)
         found = []
         for response in preference.responses:
-            ids = tokenizer(response, add_special_tokens=False, verbose=False)["input_ids"]
+            # The text of a special token in an answer is plain text: a policy must not write the reader's end token.
+            ids = tokenizer(response, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
             tokens = (*begin, *ids, tokenizer.eos_token_id)
             found.append(TrainSequence(tokens=tokens, mask=(0,) * len(begin) + (1,) * (len(ids) + 1)))
     return [
@@ -130,7 +132,7 @@ def _preference(row: Mapping[str, Any], *, margin: bool) -> Preference:
         if response in responses[:at] and places[at] != places[responses.index(response)]:
             raise UserError(f"two equal answers, {response[:40]!r}, have different places")
     value = row.get("margin") if margin else 0.0
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise UserError(f"`margin` is to be a number from 0 up, not {value!r}")
     return Preference(prompt=prompt, responses=tuple(responses), places=tuple(places), margin=float(value))
 

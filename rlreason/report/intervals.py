@@ -12,7 +12,7 @@ Z95 = 1.959964
 """The normal distribution's 97.5 % point."""
 
 
-def wilson(share: float, n: int, z: float = Z95) -> Interval:
+def wilson(share: float, n: float, z: float = Z95) -> Interval:
     """95 % interval of a share of n yes/no outcomes (Wilson 1927, doi 10.1080/01621459.1927.10502953).
 
     Holds its level near 0 and 1, where the textbook's p ± z·sqrt(p(1-p)/n) has no width at all. n >= 1.

@@ -48,7 +48,7 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     if sets:
         with checked_rewards(config, job):
             pass  # a reward that does not load is told before the training
-    trained, held_out_rows = load(config, job, tokenizer)
+    trained, apart = load(config, job, tokenizer)
     learners = LearnerFleet(
         config.learner,
         total_steps=config.steps,
@@ -59,7 +59,7 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     )
     learners.wait_ready()
     scorer = Scorer(learners, config)
-    held_out = HeldOutPreferences(config.held_out, held_out_rows, scorer) if config.held_out else None
+    held_out = HeldOutPreferences(config.held_out, apart, scorer) if config.held_out else None
 
     def stream(state: Any) -> PreferenceStream:
         return PreferenceStream(trained, config, scorer.with_reference, state)
@@ -67,8 +67,7 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     figures = train(config, job, learners, stream, config.rows_per_step, loss_of(config), held_out)
     files: dict[str, Any] = {}
     if isinstance(config, RewardModelConfig):
-        rows = held_out_rows or [row for row in map(trained.encode, range(min(NUM_CENTRED, len(trained.rows)))) if row]
-        scores = list(chain(*scorer.scores(rows)))
+        scores = list(chain(*scorer.scores(apart.encoded() or trained.encoded(NUM_CENTRED))))
         forms = {source.chat and tokenizer.chat_template is not None for source in config.data.values()}
         chat = forms.pop() if len(forms) == 1 else None
         files[SCORES] = {"mean": statistics.fmean(scores), "std": statistics.pstdev(scores), "chat": chat}
@@ -91,6 +90,10 @@ class Rows:
         self.rows, self._tokenizer, self._config = rows, tokenizer, config
         self._is_scored = isinstance(config, RewardModelConfig)
 
+    def encoded(self, most: int | None = None) -> list[Row]:
+        """Those of the first `most` that fit the context."""
+        return [row for row in map(self.encode, range(len(self.rows[:most]))) if row is not None]
+
     def encode(self, number: int) -> Row | None:
         """None for a row that is longer than the context; UserError with `too_long: error`."""
         name, preference = self.rows[number]
@@ -98,6 +101,8 @@ class Rows:
             row = encode_answers(self._tokenizer, preference, chat=self._config.data[name].chat)
         except UserError as error:
             raise UserError(f"data `{name}`: the row with prompt {str(preference.prompt)[:60]!r}: {error}") from None
+        if self._is_scored:
+            row = [for_score(sequence) for sequence in row]
         longest = max(len(sequence.tokens) for sequence in row)
         if longest > self._config.context_tokens:
             if self._config.too_long == "error":
@@ -106,11 +111,11 @@ class Rows:
                     f"does not fit context_tokens, {self._config.context_tokens}; raise it, or set `too_long: drop`"
                 )
             return None
-        return [for_score(sequence) for sequence in row] if self._is_scored else row
+        return row
 
 
-def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, list[Row]]:
-    """The rows to train on, and those held out. UserError where one of them is none."""
+def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, Rows]:
+    """The rows to train on, and those held out, which fit the context. UserError where one of them is none."""
     trained: list[tuple[str, Preference]] = []
     held_out: list[tuple[str, Preference]] = []
     told = []
@@ -128,18 +133,19 @@ def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, list
     for number in range(len(trained) if config.too_long == "error" else 1):
         rows.encode(number)  # what the template or the context refuses is told before the learners start
     if config.held_out is None:
-        return rows, []
-    kept = sorted(held_out, key=lambda found: _hash(found[1]))[: config.held_out.rows]
-    apart = Rows(kept, tokenizer, config)
-    measured = [row for number in range(len(kept)) if (row := apart.encode(number))]
-    if not measured:
+        return rows, Rows([], tokenizer, config)
+    kept = Rows(sorted(held_out, key=lambda found: _hash(found[1]))[: config.held_out.rows], tokenizer, config)
+    fitting = [row for number, row in enumerate(kept.rows) if kept.encode(number) is not None]
+    if not fitting:
         raise UserError("held_out: no row that fits the context; raise held_out.share or context_tokens, or set null")
-    return rows, measured
+    return rows, Rows(fitting, tokenizer, config)
 
 
 def _hash(preference: Preference) -> float:
-    """From 0 to 1, of the prompt's text."""
-    text = json.dumps(preference.prompt, sort_keys=True)
+    """From 0 to 1, of the prompt, whether it is text or that text as the user's only message."""
+    prompt = preference.prompt
+    is_text = not isinstance(prompt, str) and len(prompt) == 1 and prompt[0]["role"] == "user"
+    text = json.dumps(prompt[0]["content"] if is_text else prompt, sort_keys=True)  # type: ignore[index]
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
 
 
@@ -216,16 +222,17 @@ class Scorer:
 class HeldOutPreferences:
     """Held-out rows, measured at some steps: see `Measure` in supervised.py."""
 
-    def __init__(self, config: PreferenceHeldOutConfig, rows: list[Row], scorer: Scorer) -> None:
+    def __init__(self, config: PreferenceHeldOutConfig, rows: Rows, scorer: Scorer) -> None:
         self.every = config.every
-        self._rows, self._scorer = rows, scorer
-        self._places = [[sequence.place for sequence in row] for row in rows]
+        self._rows, self._scorer = rows.encoded(), scorer
+        self._prompts = [_hash(preference) for _, preference in rows.rows]
+        self._places = [[sequence.place for sequence in row] for row in self._rows]
         # The answers of a row share its prompt, so that these differ as the answers do.
-        self._lengths = [[len(sequence.tokens) for sequence in row] for row in rows]
+        self._lengths = [[len(sequence.tokens) for sequence in row] for row in self._rows]
 
     def measure(self, learners: LearnerFleet, job: Job, step: int, /) -> dict[str, float]:
         """`eval/preference/...`: see preference_figures; written to the run directory as well."""
-        found = preference_figures(self._scorer.scores(self._rows), self._places, self._lengths)
+        found = preference_figures(self._scorer.scores(self._rows), self._places, self._lengths, self._prompts)
         figures = {f"eval/preference/{key}": value for key, value in found.items()}
         job.log.metrics(step, figures)
         job.log.event("held out", step=step, **figures)

@@ -4,6 +4,7 @@ Notation: S = answers, R = rows.
 """
 
 import math
+import random
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from rlreason.algorithms.preference import bradley_terry, centring, plackett_luce, row_accuracy
 from rlreason.algorithms.preference_figures import preference_figures
+from rlreason.report.intervals import wilson
 
 
 def bt(
@@ -90,11 +92,13 @@ def test_figures_by_hand() -> None:
         scores=[[2.0, 0.0], [1.0, 1.0], [0.0, 2.0], [3.0, 1.0]],
         places=[[1, 2], [1, 2], [1, 2], [2, 1]],
         lengths=[[5, 3], [4, 4], [2, 6], [9, 8]],
+        prompts="abcd",
     )
     # right, equal, wrong, wrong
     assert found["accuracy"] == pytest.approx(1.5 / 4)
-    # rows: 0.625, 0.125, -0.375, -0.375 away from the mean: the root of the sum of squares is 0.829156
-    assert found["accuracy_high"] - found["accuracy"] == pytest.approx(1.96 * 0.829156 / 4, abs=1e-6)
+    # prompts: 0.625, 0.125, -0.375, -0.375 away from the mean: the sum of squares is 0.6875, the variance 4/3 of a
+    # sixteenth of it, 0.0572917; 0.375 x 0.625 over that is 4.09 pairs, of which there are 4
+    assert (found["accuracy_low"], found["accuracy_high"]) == pytest.approx(wilson(0.375, 4))
     assert found["num_pairs"] == 4 and found["gap"] == pytest.approx((2 + 0 - 2 - 2) / 4)
     # gaps 2, 0, -2, -2: log(1 + e^-2) = 0.126928, log 2 = 0.693147, twice 2.126928
     assert found["log_loss"] == pytest.approx((0.126928 + 0.693147 + 2 * 2.126928) / 4, abs=1e-6)
@@ -107,5 +111,22 @@ def test_figures_by_hand() -> None:
 
 
 def test_scores_without_length_have_no_correlation() -> None:
-    found = preference_figures(scores=[[1.0, 0.0]], places=[[1, 2]], lengths=[[4, 4]])
+    found = preference_figures(scores=[[1.0, 0.0]], places=[[1, 2]], lengths=[[4, 4]], prompts=[0])
     assert (found["length_correlation"], found["longer_chosen"], found["accuracy"]) == (0.0, 0.5, 1.0)
+    assert (found["accuracy_low"], found["accuracy_high"]) == pytest.approx(wilson(1.0, 1)), "one prompt proves little"
+
+
+def test_more_labellers_of_a_prompt_are_no_more_prompts() -> None:
+    rng = random.Random(0)
+    rows = [[rng.gauss(0.5, 1.0), 0.0] for _ in range(50)]
+
+    def of(rows: list[list[float]], prompts: list[int]) -> tuple[float, float, float]:
+        found = preference_figures(rows, [[1, 2]] * len(rows), [[1, 1]] * len(rows), prompts)
+        return found["accuracy"], found["accuracy_low"], found["accuracy_high"]
+
+    once = of(rows, list(range(50)))
+    assert of(rows * 3, list(range(50)) * 3) == pytest.approx(once), "three people who agree"
+    rights = sum(row[0] > 0 for row in rows)
+    assert once == pytest.approx((rights / 50, *wilson(rights / 50, 49))), "49: the variance has one degree less"
+    pooled = of(rows * 3, list(range(150)))
+    assert pooled[2] - pooled[1] < 0.7 * (once[2] - once[1]), "as if they were other prompts"
