@@ -20,9 +20,9 @@ def preference_figures(
 
     accuracy: the share of decided pairs whose better answer has the higher score; an equal score counts half.
     accuracy_low, accuracy_high: its 95 % interval. Pairs of a prompt are not independent, whoever ranked them, so
-    prompts are clusters (Cameron and Miller 2015, section II): Wilson's interval of as many pairs as would, if they were
-    independent, have that variance (as Korn and Graubard 1998 do for surveys). log_loss: mean -log sigmoid of the gap,
-    in nats.
+    prompts are clusters (Cameron and Miller 2015, section II): Wilson's interval of as many pairs as would have that
+    variance if they were independent (as Korn and Graubard 1998 do for surveys). log_loss: mean -log sigmoid of the
+    gap, in nats.
     calibration_error: mean distance between confidence, the sigmoid of the gap, and accuracy in ten bins, weighted by
     their pairs (Guo et al. 2017, arXiv 1706.04599, eq. 3). length_correlation: Pearson's, of score and length, both
     less their row's mean. longer_chosen, longer_scored: of the pairs of different length, the share in which people and

@@ -94,8 +94,7 @@ def numbers(database: Path) -> dict[str, tuple[int, dict[str, int]]]:
 def test_votes_of_many_people(models: str, votes: dict[str, list[Vote]], tmp_path: Path) -> None:
     database, rows = tmp_path / "labels.sqlite", tmp_path / "rows.jsonl"
     store, people = Store(database), {person for _, person, _ in votes[models]}
-    for prompt, _, places in votes[models]:
-        store.add(prompt, [Answer(text=text) for text in places])
+    store.add((prompt, [Answer(text=text) for text in places]) for prompt, _, places in votes[models])
     known = numbers(database)
     for prompt, person, places in votes[models]:
         number, answers = known[prompt]

@@ -3,18 +3,21 @@ const by = (id) => document.getElementById(id);
 let labeller = localStorage.getItem("rlreason-labeller") || "";
 let task = null;        // {id, prompt, answers: [{id, text}]}
 let places = new Map(); // answer id -> place; answers that have none yet are not in it
+const DRAGGED = "application/x-rlreason-answer";
 let busy = false;
 
-async function call(path, body) {
+async function call(path, body, then) {
   if (busy) return;
   busy = true;
   try {
     const response = await fetch(path, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ labeller, ...body }),
     });
-    const found = await response.json().catch(() => ({ error: "open the address with its token again" }));
+    const found = await response.json().catch(() => (
+      { error: response.status === 403 ? "Open the address with its token again." : "The server failed; nothing is lost." }));
     if (!response.ok) throw new Error(found.error);
     tell("");
+    then?.();
     show(found);
   } catch (error) {
     tell(error instanceof TypeError ? "The server does not answer; nothing is lost. Save again when it is back." : error.message);
@@ -28,13 +31,14 @@ function show(found) {
   by("bar").max = total; by("bar").value = done;
   by("progress").textContent = `${done} of ${total}`;
   by("agreement").textContent = labellers > 1 && alpha !== null ? `agreement of ${labellers}: ${alpha.toFixed(2)}` : "";
-  by("name").textContent = labeller;
+  by("name").textContent = labeller; by("name").hidden = false;
   task = found.prompt; places = new Map();
   by("login").hidden = true;
   by("task").hidden = !task; by("done").hidden = !!task;
-  if (!task) return localStorage.removeItem("rlreason-draft");
-  by("comment").value = "";
-  restore();
+  if (!task) return;
+  by("comment").value = task.comment ?? "";
+  if (task.places) places = new Map(Object.entries(task.places).map(([id, at]) => [Number(id), at]));
+  else restore();
   const turns = typeof task.prompt === "string" ? [{ content: task.prompt }] : task.prompt;
   by("prompt").replaceChildren(...turns.map((turn) => {
     const part = document.createElement("div");
@@ -53,35 +57,40 @@ function draw() {
     const row = document.createElement("li");
     row.draggable = true; row.tabIndex = 0; row.dataset.id = answer.id;
     row.classList.toggle("placed", places.has(answer.id));
-    for (const [name, text] of [["letter", String.fromCharCode(65 + at)], ["place", places.get(answer.id) ?? "–"]]) {
-      const mark = document.createElement("span"); mark.className = name; mark.textContent = text; row.append(mark);
-    }
+    const letter = document.createElement("span"), mark = document.createElement("button");
+    letter.className = "letter"; letter.textContent = String.fromCharCode(65 + at);
+    mark.className = "place"; mark.textContent = places.get(answer.id) ?? "–"; mark.tabIndex = -1;
+    mark.setAttribute("aria-label", `Place of answer ${letter.textContent}`);
+    mark.addEventListener("click", () => toggle(answer.id));
+    row.append(letter, mark);
     const text = document.createElement("span");
     text.textContent = answer.text || "(empty answer)"; if (!answer.text) text.className = "soft";
     row.append(text);
-    row.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", String(at)));
-    row.addEventListener("dragover", (event) => { event.preventDefault(); row.classList.add("over"); });
+    row.addEventListener("dragstart", (event) => event.dataTransfer.setData(DRAGGED, String(at)));
+    row.addEventListener("dragover", (event) => {
+      if (event.dataTransfer.types.includes(DRAGGED)) { event.preventDefault(); row.classList.add("over"); }
+    });
     row.addEventListener("dragleave", () => row.classList.remove("over"));
-    row.addEventListener("drop", (event) => { event.preventDefault(); move(Number(event.dataTransfer.getData("text/plain")), at); });
+    row.addEventListener("drop", (event) => { event.preventDefault(); move(Number(event.dataTransfer.getData(DRAGGED)), at); });
     return row;
   }));
   keep();
 }
 
-// What is not saved yet outlives a reload or a closed tab.
+// What is not saved yet outlives a reload or a closed tab. The key stands for the prompt's and the answers' very texts.
+function draft() { return `rlreason-draft-${task.key}-${labeller}`; }
+
 function keep() {
   const order = task.answers.map((answer) => answer.id);
-  localStorage.setItem("rlreason-draft",
-    JSON.stringify({ labeller, prompt: task.id, order, places: [...places], comment: by("comment").value }));
+  localStorage.setItem(draft(), JSON.stringify({ order, places: [...places], comment: by("comment").value }));
 }
 
 function restore() {
-  const draft = JSON.parse(localStorage.getItem("rlreason-draft") || "null");
-  const ids = new Set(task.answers.map((answer) => answer.id));
-  if (draft?.labeller !== labeller || draft.prompt !== task.id || !draft.order.every((id) => ids.has(id))) return;
-  task.answers.sort((one, other) => draft.order.indexOf(one.id) - draft.order.indexOf(other.id));
-  places = new Map(draft.places.filter(([id]) => ids.has(id)));
-  by("comment").value = draft.comment;
+  const found = JSON.parse(localStorage.getItem(draft()) || "null");
+  if (!found) return;
+  task.answers.sort((one, other) => found.order.indexOf(one.id) - found.order.indexOf(other.id));
+  places = new Map(found.places);
+  by("comment").value = found.comment;
 }
 
 function move(from, to) { // the order on the page is the ranking
@@ -101,11 +110,18 @@ function place(number) {
   if (focused) by("answers").querySelector(`[data-id="${id}"]`).focus();
 }
 
+function toggle(id) { // the next place, or none again
+  if (!places.delete(id)) places.set(id, places.size + 1);
+  draw();
+}
+
 function save(allBad) {
   if (!task) return;
   if (allBad) task.answers.forEach((answer) => places.set(answer.id, 1));
   if (places.size < task.answers.length) return tell("Give each answer a place first.");
-  call("/save", { prompt: task.id, places: Object.fromEntries(places), all_bad: allBad, comment: by("comment").value });
+  const label = { prompt: task.id, places: Object.fromEntries(places), all_bad: allBad, comment: by("comment").value };
+  const saved = draft();
+  call("/save", label, () => localStorage.removeItem(saved));
 }
 
 function all(number) { task.answers.forEach((answer) => places.set(answer.id, number)); draw(); }
@@ -122,10 +138,17 @@ by("save").addEventListener("click", () => save(false));
 by("bad").addEventListener("click", () => save(true));
 by("clear").addEventListener("click", clear);
 by("comment").addEventListener("input", keep);
+by("name").addEventListener("click", () => { // another person at the same screen
+  localStorage.removeItem("rlreason-labeller");
+  labeller = ""; task = null;
+  for (const id of ["task", "done", "name"]) by(id).hidden = true;
+  by("who").value = ""; by("login").hidden = false; by("who").focus();
+});
 for (const id of ["undo", "undo2"]) by(id).addEventListener("click", () => call("/undo", {}));
 
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("textarea, input") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat || !labeller) return; // a key that is held is one answer, not many
   if (event.key === "u") return call("/undo", {});
   if (!task) return;
   if (event.key >= "1" && event.key <= "9") place(Number(event.key));

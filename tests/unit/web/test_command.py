@@ -7,6 +7,7 @@ import pytest
 
 from rlreason.cli import app
 from rlreason.types import UserError
+from rlreason.web.label import command
 from rlreason.web.label.store import Answer, Store
 
 TASKS = {
@@ -14,6 +15,7 @@ TASKS = {
     "bare": '{"prompt": "2+2="}',
     "same": '{"prompt": "2+2=", "responses": ["4", "4"]}',
     "text": '{"prompt": "2+2=", "responses": "4"}',
+    "authors": '{"prompt": "2+2=", "responses": ["4", "5"], "models": ["a"]}',
 }
 
 
@@ -22,6 +24,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, line in TASKS.items():
         (tmp_path / f"{name}.jsonl").write_text(line + "\n")
     Store(tmp_path / "empty.sqlite")
+    tied = Store(tmp_path / "tied.sqlite")
+    tied.add([("2+2=", [Answer(text="4"), Answer(text="four")])])
+    tied.save("ann", 1, {1: 1, 2: 1}, all_bad=False, comment="")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -42,6 +47,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("none.sqlite --export rows.jsonl", "no such file"),
         ("empty.sqlite --export rows.jsonl", "nothing is labelled yet"),
         ("fine.jsonl --export rows.jsonl", "cannot be used as a database of labels"),
+        ("tied.sqlite --export rows.jsonl --form pairs", "no label prefers one answer to another"),
+        ("tied.sqlite --export none/rows.jsonl", "none/rows.jsonl: cannot be written: No such file"),
+        ("tied.sqlite --export .", "cannot be written: Is a directory"),
+        ("tied.sqlite --export tied.sqlite", "tied.sqlite: is a database; name another file"),
+        ("authors.jsonl", "`models` is to name the model of each of the 2 responses"),
+        ("bare.jsonl --model m --samples 1", "--samples 1: one answer of one model leaves nothing to compare"),
+        ("fine.jsonl --host no.such.host.invalid", "--host no.such.host.invalid: "),
+        ("fine.jsonl --token é", "--token: use letters, digits and signs"),
     ],
 )
 def test_a_mistake_is_one_line(folder: Path, words: str, says: str) -> None:
@@ -62,9 +75,48 @@ def test_an_export_is_read_as_preference_rows(folder: Path, form: str, num_rows:
     from rlreason.data.preferences import load_preferences
 
     store = Store(folder / "labels.sqlite")
-    store.add("2+2=", [Answer(text=text) for text in ("4", "5", "\u2028")])
-    store.save("ann", 1, {1: 1, 2: 2, 3: 2}, all_bad=False, comment="")
+    store.add([("2+2=", [Answer(text=text) for text in ("4", "5", "\u2028")])])
+    shown = store.next_prompt("ann")
+    assert shown is not None
+    places = {answer["id"]: 1 if answer["text"] == "4" else 2 for answer in shown["answers"]}
+    store.save("ann", 1, places, all_bad=False, comment="")
     app(["label", "labels.sqlite", "--export", "rows.jsonl", "--form", form], standalone_mode=False)
     rows, left_out = load_preferences(PreferenceSource(path=str(folder / "rows.jsonl")))
     assert (len(rows), left_out) == (num_rows, 0)
-    assert rows[0].responses[0] == "4" and rows[0].prompt == "2+2="
+    assert rows[0].responses[rows[0].places.index(1)] == "4" and rows[0].prompt == "2+2="
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (['{"prompt": "a", "responses": ["x", "y"], "models": [["m", "n"], ["o"]]}'], {"x": ["m", "n"], "y": ["o"]}),
+        (['{"prompt": "a", "responses": ["x", "y"], "model": "m"}'], {"x": ["m"], "y": ["m"]}),
+        # as an evaluation's samples.jsonl has them: a row for each answer
+        (['{"prompt": "a", "response": "x", "model": "m"}', '{"prompt": "a", "response": "y", "model": "n"}'],
+         {"x": ["m"], "y": ["n"]}),
+    ],
+)  # fmt: skip
+def test_answers_written_beforehand_keep_their_authors(
+    folder: Path, lines: list[str], expected: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tasks.jsonl").write_text("\n".join(lines))
+    served: list[str] = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: served.append("page"))
+    for _ in range(2):  # a second start finds them
+        app(["label", "tasks.jsonl", "--port", "0"], standalone_mode=False)
+    store = Store(folder / "labels.sqlite")
+    shown = store.next_prompt("ann")
+    assert shown is not None
+    store.save("ann", 1, {answer["id"]: 1 for answer in shown["answers"]}, all_bad=False, comment="")
+    (row,) = store.rankings()
+    assert dict(zip(row["responses"], row["models"], strict=True)) == expected and len(served) == 2
+    (folder / "tasks.jsonl").write_text('{"prompt": "a", "responses": ["z"]}')
+    with pytest.raises(UserError, match="is labelled and cannot get new answers; name another file with --db"):
+        app(["label", "tasks.jsonl", "--port", "0"], standalone_mode=False)
+
+
+def test_a_port_that_two_take_at_once_is_told_at_once(folder: Path) -> None:
+    first = command._listening("127.0.0.1", 0)
+    with pytest.raises(UserError, match="choose another --port"):
+        command._listening("127.0.0.1", first.getsockname()[1])
+    first.close()

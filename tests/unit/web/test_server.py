@@ -1,11 +1,12 @@
 """The labelling server: who is let in, and what is answered."""
 
+import json
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from rlreason.web.label.server import COOKIE, application
+from rlreason.web.label.server import application
 from rlreason.web.label.store import Answer, Store
 
 TOKEN = "sesame"
@@ -15,14 +16,14 @@ ANN = {"labeller": "ann"}
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "labels.sqlite")
-    store.add("<b>2+2=</b>", [Answer(text="4", models=("secret-model",)), Answer(text="<script>5</script>")])
+    store.add([("<b>2+2=</b>", [Answer(text="4", models=("secret-model",)), Answer(text="<script>5</script>")])])
     return store
 
 
 @pytest.fixture
 def client(store: Store) -> TestClient:
     client = TestClient(application(store, TOKEN, ["127.0.0.1"]), base_url="http://127.0.0.1")
-    client.cookies.set(COOKIE, TOKEN)
+    client.get(f"/?token={TOKEN}")
     return client
 
 
@@ -35,6 +36,7 @@ def test_nothing_without_the_token(store: Store, path: str) -> None:
     assert client.get("/?token=sesame", follow_redirects=False).headers["location"] == "/"
     cookie = client.get("/?token=sesame", follow_redirects=False).headers["set-cookie"]
     assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
+    assert TOKEN not in cookie, "whoever is sent the cookie, such as another port, does not learn the token"
 
 
 def test_another_host_name_is_refused(store: Store) -> None:
@@ -62,7 +64,8 @@ def test_a_label_is_saved_and_taken_back(client: TestClient, store: Store) -> No
     assert after["prompt"] is None and after["progress"]["done"] == 1
     (row,) = store.rankings()
     assert row["comment"] == "why" and sorted(row["ranking"]) == [1, 2]
-    assert client.post("/undo", json=ANN).json()["prompt"] == prompt
+    back = client.post("/undo", json=ANN).json()["prompt"]
+    assert back == prompt | {"places": places, "comment": "why"}
     assert list(store.rankings()) == []
 
 
@@ -75,6 +78,10 @@ def test_a_label_is_saved_and_taken_back(client: TestClient, store: Store) -> No
         ({"labeller": ""}, "a labeller's name has from 1 to 60 characters"),
         ({"places": "x"}, "this is no request of the page"),
         ({"comment": "x" * 20_000}, "the comment is longer than 10000 characters"),
+        ({"places": {"1": 1, "2": 1.9}}, "this is no request of the page"),
+        ({"all_bad": "false"}, "this is no request of the page"),
+        ({"prompt": 10**30}, "this is no request of the page"),
+        ({"labeller": ["ann"]}, "this is no request of the page"),
     ],
 )
 def test_what_is_wrong_is_told_and_not_saved(
@@ -84,5 +91,26 @@ def test_what_is_wrong_is_told_and_not_saved(
     response = client.post("/save", json=label)
     assert (response.status_code, response.json()) == (400, {"error": message})
     assert list(store.rankings()) == []
-    assert client.post("/save", content=b"x" * 200_000).status_code == 413
-    assert client.post("/save", content=b"{").status_code == 400
+    as_json = {"Content-Type": "application/json"}
+    for body, status in ((b"x" * 200_000, 413), (b"{", 400), (b"[" * 50_000, 400), (b"7", 400)):
+        assert client.post("/save", content=body, headers=as_json).status_code == status
+
+
+def test_another_page_cannot_label(client: TestClient, store: Store) -> None:
+    """A page on another port is the same site to a browser, which sends the cookie along."""
+    label = ANN | {"prompt": 1, "places": {"1": 1, "2": 2}, "all_bad": False, "comment": ""}
+    assert client.post("/save", json=label, headers={"Origin": "http://127.0.0.1:8490"}).status_code == 403
+    as_text = {"Content-Type": "text/plain"}
+    assert client.post("/save", content=json.dumps(label), headers=as_text).status_code == 415
+    assert list(store.rankings()) == []
+    assert client.post("/save", json=label, headers={"Origin": "http://127.0.0.1"}).status_code == 200
+    assert len(list(store.rankings())) == 1
+
+
+def test_two_servers_on_one_machine_do_not_log_each_other_out(store: Store) -> None:
+    names = []
+    for port in (8001, 8002):
+        client = TestClient(application(store, TOKEN, ["127.0.0.1"]), base_url=f"http://127.0.0.1:{port}")
+        answer = client.get(f"/?token={TOKEN}", follow_redirects=False)
+        names.append(answer.headers["set-cookie"].split("=")[0])
+    assert names == ["rlreason-label-8001", "rlreason-label-8002"]
