@@ -3,12 +3,11 @@
 import re
 
 from rlreason.report.html import STYLE
-from rlreason.report.plots import plots
 
 
-def drawing(rows: list[dict[str, float]], title: str, names: list[str]) -> str:
-    """SVG of the report's panel of that title, with a legend of its lines' names."""
-    inner = re.search(r"<svg[^>]*>(.*)</svg>", plots(rows, [title]), re.DOTALL)
+def drawing(figure: str, names: list[str]) -> str:
+    """SVG of a figure of the report, with a legend of its lines' names."""
+    inner = re.search(r"<svg[^>]*>(.*)</svg>", figure, re.DOTALL)
     assert inner is not None
     legend = "".join(
         f'<g class="c{i}"><circle class="fill" cx="476" cy="{20 + 18 * i}" r="4"/></g>'

@@ -1,9 +1,11 @@
 """A reward model of a known score, and a policy that is optimised against it: unwatched, watched, and by PPO.
 
 Opt-in, ten minutes a seed on two idle cores: `pytest -m bench -s tests/bench/test_over_optimisation.py`. Curves, the
-README's table and the plot go to configs/tiny-preferences; curves that are there already are not run again.
+README's table and the plots go to configs/tiny-preferences; a seed is not run again while its curve is there and neither
+the recipe nor the guard has changed.
 """
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from rlreason.report.plots import against_kl, plots
+
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("drawing", ROOT / "tests" / "drawing.py")
 assert spec is not None and spec.loader is not None
@@ -27,12 +31,18 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 FOLDER = ROOT / "configs" / "tiny-preferences"
 CURVES = FOLDER / "curves.json"
 SEEDS = (0, 1, 2)
-GOLD, SCORE = "eval/held/reward@4", "reward/preference/raw_mean"
+GOLD, SCORE, KL = "eval/held/reward@4", "reward/preference/raw_mean", "policy/kl"
+MADE_OF = [*sorted(FOLDER.rglob("*.yaml")), FOLDER / "gold.py"]
+MADE_OF += [ROOT / "rlreason" / name for name in ("algorithms/guard.py", "stages/rl_guard.py")]
 STAGES = ("10-pretrain", "20-reward-model", "30-rl", "40-rl-ppo")
 
 
 def rlreason(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "rlreason", *map(str, words)], cwd=ROOT, check=True)
+
+
+def made_with() -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in MADE_OF)).hexdigest()[:16]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -52,14 +62,14 @@ def gold_of(model: Path, folder: Path) -> float:
 
 
 def curve(run: Path) -> dict[str, dict[str, float]]:
-    """Gold and the reward model's score by step: the gold of the weights after it, the score of the next batch."""
+    """By step, of the weights after it: gold, and of the batch that they write next score and KL."""
     found: dict[str, dict[str, float]] = {}
     for row in rows(run):
         if GOLD in row:
             found.setdefault(str(row["step"]), {})["gold"] = row[GOLD]
         if SCORE in row:
-            found.setdefault(str(row["step"] - 1), {})["score"] = row[SCORE]
-    return {step: both for step, both in found.items() if len(both) == 2}
+            found.setdefault(str(row["step"] - 1), {}).update(score=row[SCORE], kl=row[KL])
+    return {step: all_three for step, all_three in found.items() if len(all_three) == 3}
 
 
 def measure(seed: int, folder: Path) -> dict[str, Any]:
@@ -69,6 +79,7 @@ def measure(seed: int, folder: Path) -> dict[str, Any]:
     rlreason("run", FOLDER / "controls/30-rl-unguarded.yaml", "--run-dir", unwatched, f"seed={seed}", *models)
     figures = rows(recipe / "20-reward-model")[-1]
     return {
+        "made_with": made_with(),
         "accuracy": figures["eval/preference/accuracy"],
         "start": gold_of(recipe / "10-pretrain/final", folder / "start"),
         "unwatched": curve(unwatched),
@@ -80,7 +91,7 @@ def measure(seed: int, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_watched_policy_ends_at_its_best(seed: int, tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads(CURVES.read_text()) if CURVES.exists() else {}
-    if str(seed) not in found:
+    if found.get(str(seed), {}).get("made_with") != made_with():
         found[str(seed)] = measure(seed, tmp_path)
         CURVES.write_text(json.dumps(found, indent=1) + "\n")
     of_seed = found[str(seed)]
@@ -94,7 +105,7 @@ def test_a_watched_policy_ends_at_its_best(seed: int, tmp_path: Path) -> None:
     )
     assert steps[last]["score"] > steps[best]["score"], "while the reward model's score rises"
     assert of_seed["watched"] >= 0.95 * steps[best]["gold"]
-    assert of_seed["ppo"] > of_seed["start"]
+    assert of_seed["ppo"] >= 0.95 * steps[best]["gold"]
 
 
 def line(of_seed: dict[str, Any]) -> str:
@@ -104,8 +115,8 @@ def line(of_seed: dict[str, Any]) -> str:
     return f"{of_seed['accuracy']:.1%} | " + " | ".join(f"{gold:.2f}" for gold in golds)
 
 
-def test_table_and_plot() -> None:
-    """Writes both, the table in place of the README's first, from the curves that are there."""
+def test_table_and_plots() -> None:
+    """Writes them, the table in place of the README's first, from the curves that are there."""
     if not CURVES.exists():
         pytest.skip("no curves yet")
     curves = json.loads(CURVES.read_text())
@@ -114,13 +125,13 @@ def test_table_and_plot() -> None:
     readme, table = FOLDER / "README.md", "\n".join(lines) + "\n"
     readme.write_text(re.sub(r"(^\|.*\n)+", lambda _: table, readme.read_text(), count=1, flags=re.MULTILINE))
     steps = sorted(set.intersection(*(set(found["unwatched"]) for found in curves.values())), key=int)
-    points = [
-        {"step": float(step)}
-        | {
-            f"reward/{name}/mean": statistics.fmean(found["unwatched"][step][key] for found in curves.values())
-            for name, key in (("true score", "gold"), ("reward model", "score"))
-        }
-        for step in steps
-    ]
+    keys = {"reward/true score/mean": "gold", "reward/reward model/mean": "score", KL: "kl"}
+
+    def mean(step: str) -> dict[str, float]:
+        curve = [found["unwatched"][step] for found in curves.values()]
+        return {name: statistics.fmean(one[key] for one in curve) for name, key in keys.items()}
+
+    points = [{"step": float(step), "guard/distinct_2": 1.0} | mean(step) for step in steps]
     names = ["true score", "reward model"]
-    (FOLDER / "over-optimisation.svg").write_text(drawing.drawing(points, "Reward by function", names))
+    for name, figure in (("steps", plots(points, ["Reward by function"])), ("kl", against_kl(points))):
+        (FOLDER / f"over-optimisation-{name}.svg").write_text(drawing.drawing(figure, names))

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from rlreason.config.algorithm import PRESETS
+from rlreason.report.plots import plots
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]
 
@@ -78,7 +79,7 @@ def test_table_and_plot() -> None:
             row[f"eval/{preset}/greedy_accuracy"] = statistics.fmean(curve[step] for curve in of_seeds.values())
     readme, table = FOLDER / "README.md", "\n".join(lines) + "\n"
     readme.write_text(re.sub(r"(^\|.*\n)+", lambda _: table, readme.read_text(), count=1, flags=re.MULTILINE))
-    (FOLDER / "accuracy.svg").write_text(drawing.drawing(list(rows.values()), "Evaluation", list(curves)))
+    (FOLDER / "accuracy.svg").write_text(drawing.drawing(plots(list(rows.values()), ["Evaluation"]), list(curves)))
 
 
 def gain(curves: dict[str, Curve]) -> tuple[float, float, float]:
