@@ -1,8 +1,8 @@
 """A reward model of a known score, and a policy that is optimised against it: unwatched, watched, and by PPO.
 
 Opt-in, ten minutes a seed on two idle cores: `pytest -m bench -s tests/bench/test_over_optimisation.py`. Curves, the
-README's table and the plots go to configs/tiny-preferences; a seed is not run again while its curve is there and neither
-the recipe nor the guard has changed.
+README's table and the plots go to configs/tiny-preferences; a seed is not run again while its curve is there, neither
+recipe nor guard having changed.
 """
 
 import hashlib
