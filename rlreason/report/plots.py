@@ -23,7 +23,7 @@ LOG_FLOOR: Final = 1e-9
 """Where a logarithmic plot draws zero: float32 logprobs cannot differ by less."""
 
 
-LONGER: Final = "Where it rises, the answers get longer as the model learns to work step by step."
+LONGER: Final = "Where it rises, the answers get longer: the model works step by step, or it pads."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

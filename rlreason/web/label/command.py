@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -66,7 +67,9 @@ def label(
         raise UserError(f"{tasks}: there is nothing to rank: no prompt has two different answers")
     if num_shown < num_asked:
         say(f"{num_asked - num_shown} prompts have no two different answers and are left out")
-    _serve(store, listening, host, token or secrets.token_urlsafe(24))
+    with suppress(KeyboardInterrupt):  # how it ends
+        _serve(store, listening, host, token or secrets.token_urlsafe(24))
+    say(f"{sum(1 for _ in store.rankings())} labels; `rlreason label {database} --export OUT.jsonl` writes them as rows")
 
 
 def export(database: Path, target: Path, form: Literal["pairs", "rankings"]) -> int:

@@ -164,7 +164,7 @@ def test_plots_of_the_stages_are_there(page: str) -> None:
         "Response length, 50-rl",
     ):
         assert f"<h3>{title}" in plots
-    assert "longer as the model learns to work step by step" in plots
+    assert "longer: the model works step by step, or it pads" in plots
     assert "chains, 40-sft: 0.2 [0.105, 0.348]" in plots
 
 
