@@ -286,7 +286,7 @@ def test_a_model_writes_the_answers(start: Callable[..., Command], tiny_model: P
         assert server.running, server.stderr
         assert ("writes 3 answers to each of 2 prompts" in server.stderr + server.stdout) == is_first
         server.interrupt()
-        server.wait()
+        assert server.wait() == 0
         server.assert_nothing_left()
     store = Store(tmp_path / "l.sqlite")
     assert store.progress("ann")["total"] == 2

@@ -69,7 +69,8 @@ def label(
         say(f"{num_asked - num_shown} prompts have no two different answers and are left out")
     with suppress(KeyboardInterrupt):  # how it ends
         _serve(store, listening, host, token or secrets.token_urlsafe(24))
-    say(f"{sum(1 for _ in store.rankings())} labels; `rlreason label {database} --export OUT.jsonl` writes them as rows")
+    num_labels = sum(1 for _ in store.rankings())
+    say(f"{num_labels} labels are in {database}; `rlreason label {database} --export OUT.jsonl` makes rows of them")
 
 
 def export(database: Path, target: Path, form: Literal["pairs", "rankings"]) -> int:
