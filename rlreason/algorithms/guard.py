@@ -105,6 +105,9 @@ class Guard:
     def begin_anew(self, key: str) -> None:
         """Later values of a figure are no longer comparable with those so far."""
         self._state["first"].pop(key, None)
+        self._state["exceeded"] = [other for other in self._state["exceeded"] if other != key]
+        if key == self._config.gold:
+            self._state.update(gold_first=None, best=None, best_step=None, num_below=0)
 
     def state(self) -> dict[str, Any]:
         return copy.deepcopy(self._state)

@@ -9,6 +9,9 @@ from rlreason.report.intervals import wilson
 NUM_BINS = 10
 """Of the calibration error: ten bins of confidence between a half and one."""
 
+FEW = 5
+"""Prompts with a wrong pair, or with a right one, below which pairs of a prompt count as one."""
+
 
 def preference_figures(
     scores: Sequence[Sequence[float]],
@@ -61,7 +64,10 @@ def _effective_size(accuracy: float, rights: Sequence[Sequence[float]], prompts:
     if num < 2 or squares < 1e-12:
         return float(num)
     variance = num / (num - 1) * squares / num_pairs**2
-    return min(max(accuracy * (1 - accuracy) / variance, 1.0), float(num_pairs))
+    # A few wrong pairs, or right ones, do not show whether those of a prompt go together.
+    mixed = [[one for one, row in zip(prompts, rights, strict=True) if value in row] for value in (0.0, 1.0)]
+    most = num_pairs if min(len(set(found)) for found in mixed) >= FEW else num
+    return min(max(accuracy * (1 - accuracy) / variance, 1.0), float(most))
 
 
 def _decided(scores: Sequence[float], places: Sequence[int], lengths: Sequence[int]) -> list[tuple[float, int]]:

@@ -63,13 +63,10 @@ class GuardConfig(Strict):
                 f"guard.gold: `{self.gold}` is no figure here: give eval/NAME/... of a set of `eval.tasks`, or "
                 "reward/NAME/mean of one of the rewards"
             )
-        # Evaluation is judged by the first reward that applies.
-        judges = rewards[:1] if kind == "eval" else [reward for reward in rewards if reward.name == name]
-        followed = next((reward for reward in judges if reward.model is not None and reward.weight), None)
-        if self.gold is not None and followed is not None:
+        if kind == "reward" and any(one.name == name and one.model is not None and one.weight for one in rewards):
             raise ValueError(
-                f"guard.gold: `{self.gold}` is what the reward model `{followed.name}` says, which the policy follows; "
-                "put a reward of weight 0 before it that tells the truth, and name that"
+                f"guard.gold: `{self.gold}` is what a reward model says which the policy follows; name a reward of "
+                "weight 0 that tells the truth"
             )
         if kind == "reward" and is_stale and self.action == "rollback":
             raise ValueError(

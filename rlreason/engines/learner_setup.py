@@ -43,10 +43,16 @@ def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | 
         build = kind.from_config if head == "language" else kind._from_config
         module: torch.nn.Module = build(described, dtype=dtype)
     else:
+        keys: dict[str, Any] = {"config": described, "dtype": dtype, "use_safetensors": True}
         try:
-            module = kind.from_pretrained(model, config=described, dtype=dtype, use_safetensors=True)
+            module, found = kind.from_pretrained(model, output_loading_info=True, **keys)
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
+        missing = sorted(name for name in found["missing_keys"] if head == "language" or not name.startswith("score."))
+        if missing:
+            raise UserError(
+                f"model `{model}`: cannot be loaded: its files lack {missing[0]}, as {type(module).__name__}"
+            )
     return module if head == "language" else _at_every_token(module, has_bias=head == "value")
 
 
@@ -60,10 +66,10 @@ def _score_class(described: Any) -> Any:
     if type(described) not in MODEL_MAPPING:
         raise UserError(f"a model of type {described.model_type} cannot have one number as its head; take another")
     decoder = MODEL_MAPPING[type(described)]
-    # Of the classes that it is derived from the one next to the library's: the family's, which knows the prefix.
+    # Of the classes that it is derived from the one next to the library's: the family's, which knows the names.
     family = next(base for base in decoder.__mro__ if PreTrainedModel in base.__bases__)
     name = f"{decoder.__name__.removesuffix('Model')}ForSequenceClassification"
-    return type(name, (GenericForSequenceClassification, family), {})
+    return type(name, (GenericForSequenceClassification, family), {"base_model_prefix": family.base_model_prefix})
 
 
 def _at_every_token(module: Any, *, has_bias: bool) -> torch.nn.Module:

@@ -288,7 +288,8 @@ def _polyline(points: list[Point], axes: _Axes, colour: int) -> str:
         path.append(("L" if pen_down else "M") + spot)
         alone = not pen_down and (index + 1 == len(points) or points[index + 1][1] != points[index + 1][1])
         if alone or len(points) <= 60:
-            title = f"<title>{axes.x_label} {x:.4g}: {number_text(y)}</title>"
+            place = f"{x:g}" if axes.x_label == "step" else number_text(x)
+            title = f"<title>{axes.x_label} {place}: {number_text(y)}</title>"
             dots.append(f'<circle class="fill" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.5">{title}</circle>')
         pen_down = True
     return f'<g class="c{colour}"><path class="line" d="{"".join(path)}"/>{"".join(dots)}</g>'

@@ -67,7 +67,8 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     figures = train(config, job, learners, stream, config.rows_per_step, loss_of(config), held_out)
     files: dict[str, Any] = {}
     if isinstance(config, RewardModelConfig):
-        scores = list(chain(*scorer.scores(apart.encoded() or trained.encoded(NUM_CENTRED))))
+        last = held_out.scores if held_out else []
+        scores = list(chain(*(last or scorer.scores(apart.encoded() or trained.encoded(NUM_CENTRED)))))
         forms = {source.chat and tokenizer.chat_template is not None for source in config.data.values()}
         chat = forms.pop() if len(forms) == 1 else None
         files[SCORES] = {"mean": statistics.fmean(scores), "std": statistics.pstdev(scores), "chat": chat}
@@ -229,10 +230,13 @@ class HeldOutPreferences:
         self._places = [[sequence.place for sequence in row] for row in self._rows]
         # The answers of a row share its prompt, so that these differ as the answers do.
         self._lengths = [[len(sequence.tokens) for sequence in row] for row in self._rows]
+        self.scores: list[list[float]] = []
+        """Those of the last measurement; none where a resumed run had made it before."""
 
     def measure(self, learners: LearnerFleet, job: Job, step: int, /) -> dict[str, float]:
         """`eval/preference/...`: see preference_figures; written to the run directory as well."""
-        found = preference_figures(self._scorer.scores(self._rows), self._places, self._lengths, self._prompts)
+        self.scores = self._scorer.scores(self._rows)
+        found = preference_figures(self.scores, self._places, self._lengths, self._prompts)
         figures = {f"eval/preference/{key}": value for key, value in found.items()}
         job.log.metrics(step, figures)
         job.log.event("held out", step=step, **figures)

@@ -36,7 +36,7 @@ from rlreason.stages.evaluate import (
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
 from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
-from rlreason.stages.rl_guard import Watch
+from rlreason.stages.rl_guard import Watch, require_gold
 from rlreason.stages.sampler import Batch, Sampler
 from rlreason.types import Group, Loss, PromptTask, RunError, Scored, TrainSequence, UserError, ValueLoss
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
@@ -54,6 +54,7 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     everything = [*prompts, *chain(*sets.values())]
     require_reward(config.rewards, everything)
     require_tasks(config.rewards, everything)
+    require_gold(config, sets)
     require_functions(config.algorithm)
     beside = {"learner": config.learner} | ({"critic": config.critic} if config.critic else {})
     with rollout_fleet(config, job, config.model, beside=beside) as rollouts:
@@ -243,8 +244,7 @@ def sync(
 def probe_gap(learners: LearnerFleet, rollouts: RolloutFleet, tokens: tuple[int, ...]) -> float:
     """Largest over engines of the mean |learner - engine| logprob, in nats."""
     ours = learners.score([TrainSequence(tokens=tokens, mask=(1,) * len(tokens))])[0]
-    gaps = [
+    return max(
         statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
         for theirs in rollouts.prompt_logprobs(tokens)
-    ]
-    return max(gaps)
+    )

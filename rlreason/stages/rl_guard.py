@@ -19,12 +19,11 @@ from rlreason.algorithms.guard import (
 from rlreason.algorithms.normaliser import Normaliser
 from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RLConfig
-from rlreason.runlog import commit_folder
+from rlreason.runlog import commit_folder, tree_hash
 from rlreason.stages.console import say
 from rlreason.stages.job import Job
-from rlreason.stages.lineage import artifact_hash
 from rlreason.stages.sampler import Batch
-from rlreason.types import FAILED_STATUSES, Group, Score, UserError
+from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, UserError
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
 
 MAX_RAISE = 100.0
@@ -160,6 +159,11 @@ class Watch:
             self._normalisers[name] = Normaliser(clip=reward.normalise.clip)
         if self._guard is not None:
             self._guard.begin_anew(DISAGREEMENT)
+            gold = (self._config.guard and self._config.guard.gold) or ""
+            # Evaluation is judged by the first reward that applies.
+            is_judge = gold.startswith("eval/") and self._config.rewards[0] is reward
+            if is_judge or gold.startswith(f"reward/{name}/"):
+                self._guard.begin_anew(gold)
 
     def _best(self, step: int) -> Path:
         return self._job.log.path / "best" / f"step-{step:06d}"
@@ -173,17 +177,36 @@ class Watch:
         self._policy.save_model(aside)
         commit_folder(aside, folder)
         states = self._job.log.checkpoints.glob("step-*/state.json")
-        saved = [(json.loads(state.read_text())["watch"]["guard"] or {}).get("best_step") for state in states]
+        saved = [_best_step(json.loads(state.read_text())) for state in states]
         kept = {self._best(best).name for best in (step, self._told_best, *saved) if best is not None}
         for other in folder.parent.iterdir():
             if other.name not in kept:
                 shutil.rmtree(other)
 
 
+def require_gold(config: RLConfig, sets: dict[str, list[PromptTask]]) -> None:
+    """Raises UserError where the guard's gold is an evaluation that a reward model judges which the policy follows."""
+    gold = (config.guard and config.guard.gold) or ""
+    for prompt in sets.get(gold.split("/")[1], []) if gold.startswith("eval/") else []:
+        judge = next(reward for reward in config.rewards if reward.applies_to(prompt.task.source))
+        if judge.model is not None and judge.weight:
+            raise UserError(
+                f"guard.gold: `{gold}` is what the reward model `{judge.name}` says, which the policy follows; put a "
+                "reward of weight 0 before it that tells the truth"
+            )
+
+
+def _best_step(state: dict[str, Any]) -> int | None:
+    """That a checkpoint knows of; one from before the first step knows nothing."""
+    watch = state.get("watch") or {}
+    best: int | None = (watch.get("guard") or {}).get("best_step")
+    return best
+
+
 def _identity(reward: RewardConfig) -> str:
-    """Of a local model's artifact; "" for a hub name."""
+    """Of a local model's contents, whatever a manifest beside them says; "" for a hub name."""
     path = Path(str(reward.model))
-    return artifact_hash(path) if path.is_dir() else ""
+    return tree_hash(path) if path.is_dir() else ""
 
 
 def _is_there(score: Score | None) -> bool:

@@ -1,7 +1,8 @@
 """Scorer workers: the reward models of a stage in Ray processes, and the fleet that shares answers out among them.
 
-Each worker holds every model. A model whose files are replaced is loaded anew between two batches. A chunk of answers
-is one call, whatever else waits: what is padded together moves a score's last digits, and is not left to chance.
+Each worker holds every model. A model whose files are replaced is loaded anew between two calls, on all workers or on
+none. A chunk of answers is one call, whatever else waits: what is padded together moves a score's last digits, and is
+not left to chance.
 """
 
 import asyncio
@@ -42,8 +43,8 @@ class ScorerWorker:
                 found.require_chat(reward.chat)
                 self._loaded[reward.name] = found
 
-    def adopt(self) -> None:
-        self._models |= self._loaded
+    def adopt(self, names: list[str]) -> None:
+        self._models |= {name: self._loaded[name] for name in names if name in self._loaded}
         self._loaded = {}
 
     def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
@@ -77,7 +78,8 @@ class ScorerFleet:
         actor = ray.remote(ScorerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote(rewards, config) for _ in range(config.workers)]
         self._loaded = self._seen = {reward.name: _state(reward) for reward in rewards}
-        self._ready = [*self._load([reward.name for reward in rewards]), *self._adopt()]
+        names = [reward.name for reward in rewards]
+        self._ready = [*self._load(names), *self._adopt(names)]
 
     def wait_ready(self) -> None:
         """UserError for a model that cannot be loaded."""
@@ -110,8 +112,9 @@ class ScorerFleet:
                 get(self._load([name]))
             except (UserError, RunError) as error:
                 found[name] = str(error)
+                get(self._adopt([]))  # where it could be loaded it is forgotten
                 continue
-            get(self._adopt())
+            get(self._adopt([name]))
             found[name] = None
         return found
 
@@ -122,8 +125,8 @@ class ScorerFleet:
     def _load(self, names: list[str]) -> list[Any]:
         return [worker.load.remote(names) for worker in self.workers]
 
-    def _adopt(self) -> list[Any]:
-        return [worker.adopt.remote() for worker in self.workers]
+    def _adopt(self, names: list[str]) -> list[Any]:
+        return [worker.adopt.remote(names) for worker in self.workers]
 
 
 def _state(reward: RewardConfig) -> list[tuple[str, int, int]]:

@@ -242,8 +242,10 @@ def test_a_best_policy_that_a_checkpoint_names_stays(rig: Rig) -> None:
     try:
         policy.wait_ready()
         watch.observe(0, {"reward/gold/mean": 0.1})
-        folder = job.log.checkpoints / "step-000001"
+        folder, begun = (job.log.checkpoints / f"step-{step:06d}" for step in (1, 0))
         folder.mkdir(parents=True)
+        begun.mkdir()
+        (begun / "state.json").write_text(json.dumps({"step": 0, "watch": None}))  # Ctrl-C before the first step's end
         (folder / "state.json").write_text(json.dumps({"step": 1, "watch": watch.state(1)}))
         watch.observe(1, {"reward/gold/mean": 0.2})
         assert kept() == ["step-000000", "step-000001"]

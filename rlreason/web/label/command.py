@@ -62,11 +62,11 @@ def label(
     store.add((task.prompt, answers) for task, answers in zip(asked, given, strict=True))
     for model in models:
         _write(store, model, asked, samples, config, rollout, seed, database)
-    num_shown, num_asked = store.progress("")["total"], len({key_of(task.prompt) for task in asked})
-    if not num_shown:
+    left_out = {key_of(task.prompt) for task in asked} - store.shown()
+    if not store.shown():
         raise UserError(f"{tasks}: there is nothing to rank: no prompt has two different answers")
-    if num_shown < num_asked:
-        say(f"{num_asked - num_shown} prompts have no two different answers and are left out")
+    if left_out:
+        say(f"{len(left_out)} prompts have no two different answers and are left out")
     with suppress(KeyboardInterrupt):  # how it ends
         _serve(store, listening, host, token or secrets.token_urlsafe(24))
     num_labels = sum(1 for _ in store.rankings())

@@ -105,6 +105,11 @@ class Store:
             ).fetchall()
         return {row["key"] for row in rows if model in json.loads(row["models"])}
 
+    def shown(self) -> set[str]:
+        """Keys of the prompts with answers to compare."""
+        with self._connected() as connection:
+            return {row["key"] for row in connection.execute(f"SELECT key FROM prompts WHERE {IS_SHOWN}").fetchall()}
+
     def labelled(self) -> set[str]:
         """Keys of the prompts that somebody has labelled."""
         with self._connected() as connection:

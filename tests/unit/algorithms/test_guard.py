@@ -116,6 +116,15 @@ def test_another_model_gets_a_baseline_of_its_own() -> None:
     assert not guard.observe(0, {key: 0.1}) and guard.observe(1, {key: 0.9})
     guard.begin_anew(key)
     assert not guard.observe(2, {key: 0.9}) and not guard.observe(3, {key: 0.9})
+    assert [finding.is_new for finding in guard.observe(4, {key: 9.0})] == [True]
+
+
+def test_a_true_score_by_another_judge_begins_anew() -> None:
+    guard = Guard(GuardConfig(gold="g", patience=1))
+    assert not guard.observe(0, {"g": 5.0})
+    guard.begin_anew("g")
+    assert not guard.observe(1, {"g": 0.5}) and guard.best_step == 1
+    assert guard.observe(2, {"g": 0.1})
 
 
 def test_normaliser_is_that_of_all_scores_so_far() -> None:

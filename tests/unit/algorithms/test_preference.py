@@ -130,3 +130,13 @@ def test_more_labellers_of_a_prompt_are_no_more_prompts() -> None:
     assert once == pytest.approx((rights / 50, *wilson(rights / 50, 49))), "49: the variance has one degree less"
     pooled = of(rows * 3, list(range(150)))
     assert pooled[2] - pooled[1] < 0.7 * (once[2] - once[1]), "as if they were other prompts"
+
+
+def test_one_wrong_pair_proves_no_more_than_none() -> None:
+    """A hundred prompts of ten pairs each: a single wrong pair does not show that the others are independent."""
+    lows = []
+    for num_wrong in (0, 1, 3):
+        rows = [[-1.0, 0.0] if number < num_wrong else [1.0, 0.0] for number in range(1000)]
+        prompts = [number % 100 for number in range(1000)]
+        lows.append(preference_figures(rows, [[1, 2]] * 1000, [[1, 1]] * 1000, prompts)["accuracy_low"])
+    assert lows == sorted(lows, reverse=True) and lows[0] == pytest.approx(wilson(1.0, 100)[0])

@@ -111,12 +111,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
          "one of the rewards")
         for gold in ("gold", "eval/held/reward@4", "reward/mth/mean", "policy/kl")
     ),
-    *(
-        ({"guard": {"gold": gold}, "rewards": [{"name": "liked", "model": "m"}, ONE], **EVERY},
-         f"guard.gold: `{gold}` is what the reward model `liked` says, which the policy follows; put a reward of "
-         "weight 0 before it that tells the truth, and name that")
-        for gold in ("eval/tasks/reward@4", "reward/liked/mean")
-    ),
+    ({"guard": {"gold": "reward/liked/mean"}, "rewards": [ONE, {"name": "liked", "model": "m"}]},
+     "guard.gold: `reward/liked/mean` is what a reward model says which the policy follows; name a reward of weight 0 "
+     "that tells the truth"),
     ({"guard": {"gold": "reward/math/mean", "action": "rollback"}, "max_staleness": 1},
      "guard.gold: with max_staleness above 0 `reward/math/mean` is of older weights than those that could be kept; "
      "name a figure of `eval`"),

@@ -78,14 +78,16 @@ def test_a_language_model_is_no_reward_model(tiny_model: Path) -> None:
         require_reward_model(str(tiny_model))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "granite"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "granite", "codegen"])
 def test_the_head_goes_on_decoders_of_any_family(family: str, tmp_path: Path) -> None:
-    """The second and third call their token classifier's head otherwise, the last has no classifier in transformers."""
+    """The second and third call their token classifier's head otherwise, the last two have no classifier in
+    transformers, and the last one calls its decoder otherwise.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes = KEYS | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    if family == "gpt2":
-        sizes |= {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 48}
+    if family in ("gpt2", "codegen"):
+        sizes |= {"n_embd": 16, "n_layer": 1, "num_attention_heads": 4, "n_positions": 48, "rotary_dim": 4}
     language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
     language_model.save_pretrained(tmp_path / "language")
     made = build_module("float32", str(tmp_path / "language"), None, "score").eval()
@@ -118,4 +120,16 @@ def test_a_torn_file_of_weights_is_one_line(reward_model: Path, tmp_path: Path) 
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match="torn`: cannot be loaded: "):
+        RewardModel(str(folder))
+
+
+def test_a_decoder_without_its_weights_is_refused(reward_model: Path, tmp_path: Path) -> None:
+    """Else the library fills in random numbers and says so in a warning."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(reward_model, tmp_path / "short")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="its files lack model.norm.weight"):
         RewardModel(str(folder))

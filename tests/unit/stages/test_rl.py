@@ -21,6 +21,7 @@ from rlreason.stages.rl_batch import (
     update_metrics,
 )
 from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
+from rlreason.stages.rl_guard import require_gold
 from rlreason.types import (
     Group,
     PolicyLoss,
@@ -321,3 +322,18 @@ def test_the_loss_that_a_configuration_describes(algorithm: dict[str, Any], expe
     config = AlgorithmConfig.model_validate(algorithm)
     found = policy_loss(config, RolloutConfig(temperature=0.5), 0.7 if config.kl else 0.0)
     assert found == replace(expected, temperature=0.5)
+
+
+def test_what_the_guard_takes_for_the_truth_is_not_what_is_followed() -> None:
+    """An evaluation is judged by the first reward that applies to the task's source."""
+    liked = {"name": "liked", "model": "m"}
+    rule = {"name": "rule", "path": "m:f", "sources": "chains"}
+    task = Task(id="t", prompt="1+1=", source="chains")
+    held = {"held": [PromptTask(task=task, text=task.prompt, tokens=(1,))]}
+    every = {"eval": {"tasks": {"held": {"path": "x"}}, "every": 1}, "guard": {"gold": "eval/held/reward@4"}}
+    for rewards in ([liked, rule], [{**liked, "sources": "chains"}, rule], [{**rule, "sources": "other"}, liked]):
+        with pytest.raises(UserError, match="is what the reward model `liked` says, which the policy follows"):
+            require_gold(rl_config(rewards=rewards, **every), held)
+    for rewards in ([rule, liked], [{**liked, "sources": "other"}, rule], [{**liked, "weight": 0.0}, rule]):
+        require_gold(rl_config(rewards=rewards, **every), held)
+    require_gold(rl_config(rewards=[liked], guard={}), held)
