@@ -17,10 +17,10 @@ Sources = dict[str, str]
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_FILE_LINES = 400
-MAX_LOOP_FILE_LINES = 250
+MAX_FILE_LINES = 500
+MAX_LOOP_FILE_LINES = 300
 LOOP_FILE = "rlreason/stages/rl.py"
-MAX_FUNCTION_LINES = 60
+MAX_FUNCTION_LINES = 80
 MIN_RETURN_TYPES_PERCENT = 95
 MAY_CATCH_ALL = ("rlreason/rewards/", "rlreason/sandbox/", "rlreason/paths.py")  # where user code runs
 
@@ -143,12 +143,12 @@ def test_the_package_keeps_its_budgets(check: Callable[[Sources], list[str]]) ->
     assert not faults, "\n" + "\n".join(faults)
 
 
-LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * 60
+LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * 80
 PLANTED: list[tuple[Callable[[Sources], list[str]], Sources, str]] = [
-    (long_files, {"rlreason/a.py": "x = 1\n" * 401}, "rlreason/a.py: 401 lines"),
-    (long_files, {LOOP_FILE: "x = 1\n" * 251}, f"{LOOP_FILE}: 251 lines"),
-    (long_functions, {"rlreason/a.py": LONG_FUNCTION}, "rlreason/a.py:1 f: 61 lines"),
-    (long_functions, {"rlreason/a.py": "async " + LONG_FUNCTION}, "rlreason/a.py:1 f: 61 lines"),
+    (long_files, {"rlreason/a.py": "x = 1\n" * 501}, "rlreason/a.py: 501 lines"),
+    (long_files, {LOOP_FILE: "x = 1\n" * 301}, f"{LOOP_FILE}: 301 lines"),
+    (long_functions, {"rlreason/a.py": LONG_FUNCTION}, "rlreason/a.py:1 f: 81 lines"),
+    (long_functions, {"rlreason/a.py": "async " + LONG_FUNCTION}, "rlreason/a.py:1 f: 81 lines"),
     (missing_return_types, {"rlreason/a.py": "def f():\n    pass"}, "rlreason/a.py:1 f: no return type"),
     (catch_all, {"rlreason/a.py": "try:\n    f()\nexcept Exception:\n    pass"}, "rlreason/a.py:3: catches"),
     (catch_all, {"rlreason/a.py": "try:\n    f()\nexcept:\n    pass"}, "bare except"),
@@ -168,8 +168,8 @@ def test_a_planted_fault_is_found(check: Callable[[Sources], list[str]], sources
 
 METHOD_IMPORT = "class A:\n    def f(self):\n        import rlreason.b"
 ALLOWED: list[tuple[Callable[[Sources], list[str]], Sources]] = [
-    (long_files, {"rlreason/a.py": "x = 1\n" * 400, LOOP_FILE: "x = 1\n" * 250}),
-    (long_functions, {"rlreason/a.py": "def f() -> None:\n" + "    pass\n" * 59}),
+    (long_files, {"rlreason/a.py": "x = 1\n" * 500, LOOP_FILE: "x = 1\n" * 300}),
+    (long_functions, {"rlreason/a.py": "def f() -> None:\n" + "    pass\n" * 79}),
     (catch_all, {"rlreason/rewards/a.py": "try:\n    f()\nexcept Exception:\n    pass"}),
     (catch_all, {"rlreason/a.py": "try:\n    f()\nexcept (OSError, ValueError):\n    pass"}),
     (import_cycles, {"rlreason/a.py": "def f():\n    import rlreason.b", "rlreason/b.py": "import rlreason.a"}),
