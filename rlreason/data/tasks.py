@@ -1,5 +1,6 @@
 """Rows of any data set, and tasks from rows. Raises UserError with the path, the column and what there is."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from rlreason.config.data import DataConfig, TaskConfig
 from rlreason.paths import find_function, require_arguments
+from rlreason.runlog import file_hash
 from rlreason.types import Task, UserError, read_tests
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -30,6 +32,21 @@ def load_rows(config: DataConfig) -> list[dict[str, Any]]:
     """All rows of `open_rows`, in memory."""
     rows: Any = open_rows(config)
     return rows if isinstance(rows, list) else list(rows.to_list())
+
+
+def fingerprint(config: DataConfig) -> str:
+    """A hash of the rows that a run reads and of their order: the same wherever the files lie and whenever they were
+    written. Local files are read whole, at about 1 GB/s; a function is called unless this process has its rows' hash.
+    UserError as in `open_rows`.
+    """
+    if config.generate is not None:
+        if _made_by(config) not in _made:
+            _generated(config)
+        found = [_made[_made_by(config)]]
+    else:
+        files, builder = _files(config)
+        found = [file_hash(file) for file in files] if builder else [_data_set(config)._fingerprint]
+    return hashlib.sha256(json.dumps([found, config.name, config.split, config.limit]).encode()).hexdigest()
 
 
 def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
@@ -117,6 +134,16 @@ def _is_chat(prompt: Any) -> bool:
     )
 
 
+_made: dict[str, str] = {}
+"""Hashes of the rows that functions returned, by `_made_by`."""
+
+
+def _made_by(config: DataConfig) -> str:
+    """The function, its arguments and, where it names one, the contents of its file."""
+    code = Path(str(config.generate).rpartition(":")[0])
+    return config.model_dump_json(include={"generate", "args"}) + (file_hash(code) if code.is_file() else "")
+
+
 def _generated(config: DataConfig) -> list[dict[str, Any]]:
     """What the function itself raises is its author's to see, and is not caught."""
     assert config.generate is not None
@@ -125,16 +152,30 @@ def _generated(config: DataConfig) -> list[dict[str, Any]]:
     rows = function(**config.args)
     if not isinstance(rows, Iterable):
         raise UserError(f"{name}: returned {type(rows).__name__}, not rows; let it return a list of dicts")
-    found = list(rows)
+    found, digest = list(rows), hashlib.sha256()
     for number, row in enumerate(found):
         try:
-            json.dumps(row, ensure_ascii=False, default=str, skipkeys=True).encode()
+            digest.update(json.dumps(row, ensure_ascii=False, default=str, skipkeys=True).encode() + b"\n")
         except UnicodeEncodeError as error:
             half = ascii(error.object[error.start])
             raise UserError(
                 f"{name}, row {number}: holds half a character, {half}; decode its text with errors='replace'"
             ) from None
+    _made[_made_by(config)] = digest.hexdigest()
     return found
+
+
+def _files(config: DataConfig) -> tuple[list[Path], str | None]:
+    """The local files that hold the rows, and the builder of `datasets` that reads them; None for a hub's name."""
+    path = Path(str(config.path))
+    if not path.is_dir():
+        if path.suffix in FORMATS and not path.is_file():
+            raise UserError(f"data `{path}`: no such file")
+        return [path], FORMATS.get(path.suffix)
+    # A folder of Parquet files is one split too, unless their names begin with those of several.
+    parts, name = sorted(path.glob("*.parquet")), config.split.partition("[")[0]
+    files = [part for part in parts if part.name.startswith(name)] or (parts if name == "train" else [])
+    return files, "parquet" if files else None
 
 
 def _data_set(config: DataConfig) -> Any:
@@ -144,19 +185,12 @@ def _data_set(config: DataConfig) -> Any:
     datasets.disable_progress_bars()
     path = Path(str(config.path))
     # A file is one split, which the library calls train; a slice of it is a slice of the file.
-    name, bracket, places = config.split.partition("[")
+    _, bracket, places = config.split.partition("[")
     options: dict[str, Any] = {}
-    builder, files = FORMATS.get(path.suffix), [path]
-    if path.is_dir():
-        # A folder of Parquet files is one split too, unless their names begin with those of several.
-        parts = sorted(path.glob("*.parquet"))
-        files = [part for part in parts if part.name.startswith(name)] or (parts if name == "train" else [])
-        builder = "parquet" if files else None
+    files, builder = _files(config)
     try:
         if builder is None:
             return datasets.load_dataset(str(config.path), config.name, split=config.split)
-        if not path.exists():
-            raise UserError(f"data `{path}`: no such file")
         if not sum(file.stat().st_size for file in files):
             return []
         if builder == "csv":

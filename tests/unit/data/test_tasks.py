@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlreason.config.data import DataConfig, TaskConfig
-from rlreason.data.tasks import load_rows, load_tasks, open_rows, texts_of
+from rlreason.data.tasks import fingerprint, load_rows, load_tasks, open_rows, texts_of
 from rlreason.types import UserError
 
 ROWS = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "5*5=", "answer": "5"}, {"prompt": "9-1=", "answer": "8"}]
@@ -307,3 +307,27 @@ def test_a_column_without_text_is_refused_with_its_row(jsonl: Callable[..., Data
         next(column_of(jsonl(ROWS), "text"))
     with pytest.raises(UserError, match="row 1: `prompt` is not text"):
         list(column_of(jsonl([ROWS[0], {"prompt": None, "answer": "7"}]), "prompt"))
+
+
+def test_a_fingerprint_is_that_of_the_rows_wherever_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a.jsonl", "a/b.jsonl"):
+        write_jsonl(tmp_path / name, ROWS)
+    config = DataConfig(path=str(tmp_path / "a.jsonl"))
+    first = fingerprint(config)
+    assert fingerprint(DataConfig(path=str(tmp_path / "a/b.jsonl"))) == first
+    assert fingerprint(config.model_copy(update={"limit": 2})) != first
+    assert fingerprint(config.model_copy(update={"split": "train[:2]"})) != first
+    same_length = (tmp_path / "a.jsonl").read_text().replace("3+4", "3+3")
+    (tmp_path / "a.jsonl").write_text(same_length)
+    assert fingerprint(config) != first
+
+
+def test_a_fingerprint_of_made_rows_follows_arguments_and_code(made: Callable[[str], TaskConfig]) -> None:
+    def chains(seed: int) -> str:
+        return fingerprint(TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5, "seed": seed}))
+
+    assert chains(1) == chains(1) != chains(2)
+    first = fingerprint(made("return [{'prompt': 'p', 'answer': '7'}]"))
+    assert first == fingerprint(made("yield {'prompt': 'p', 'answer': '7'}"))
+    assert first != fingerprint(made("return [{'prompt': 'p', 'answer': '8'}]"))
