@@ -22,18 +22,24 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format unit lock clean
+.PHONY: help setup run test test-all lint format unit lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv and install the locked packages
 
 run: $(STAMP) ## run the whole chain on a tiny model, in minutes
 	$(BIN)/rlreason run configs/tiny-cpu
 
-test: lint unit ## lint, types, import rules, then all tests
-	$(BIN)/pytest tests --ignore=tests/unit
+# A file's tests share engines, so a file stays in one process. The longest files come first.
+PYTEST_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: lint unit ## lint, types, import rules, then the tests
+	$(PYTEST_TWO) tests/faults tests/e2e tests/contract
+
+test-all: lint unit ## the tests with their long matrices, before a release
+	$(PYTEST_TWO) -m 'not smollm and not bench' tests/faults tests/e2e tests/contract
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -46,7 +52,7 @@ format: $(STAMP) ## put the code into the one format, mend what ruff can mend
 	$(BIN)/ruff format .
 
 unit: $(STAMP) ## the unit tests alone
-	$(BIN)/pytest tests/unit -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
 fail = { echo "error: $(1)" >&2; exit 1; }
 OTHER_PYTHON := name one that fits: make PYTHON=/path/to/python3

@@ -47,25 +47,38 @@ def curve(model: Path, *, workers: int, zero_stage: int, pack_tokens: int | None
     return [(step["policy/loss"], step["policy/grad_norm"]) for step in steps]
 
 
-def test_ranks_and_zero_stages_give_one_curve(local_ray: None, make_model: Callable[..., Path]) -> None:
-    """1 and 2 ranks, ZeRO 0 to 3, sequences that share rows, over ten steps, to 1e-4 relative (traps 1, 2)."""
-    model = make_model()
-    reference = curve(model, workers=1, zero_stage=0)
-    losses = [loss for loss, _ in reference]
+@pytest.fixture(scope="module")
+def model(make_model: Callable[..., Path]) -> Path:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def reference(local_ray: None, model: Path) -> list[tuple[float, float]]:
+    found = curve(model, workers=1, zero_stage=0)
+    losses = [loss for loss, _ in found]
     assert losses[-1] < 0.8 * losses[0], "a curve that does not fall proves nothing"
-    layouts = [(1, 1, None), (1, 2, None), (1, 3, None), (2, 0, None), (2, 1, None), (2, 2, None), (2, 3, None)]
-    for workers, zero_stage, pack_tokens in [*layouts, (1, 0, 100), (2, 3, 100)]:
-        found = curve(model, workers=workers, zero_stage=zero_stage, pack_tokens=pack_tokens)
-        for step, (mine, theirs) in enumerate(zip(found, reference, strict=True)):
-            case = f"{workers} ranks, ZeRO {zero_stage}, rows of {pack_tokens}, step {step}"
-            assert mine == pytest.approx(theirs, rel=1e-4), case
+    return found
 
 
-def test_one_and_two_engines_write_the_same(
-    local_ray: None, make_model: Callable[..., Path], prompts: list[PromptTask]
+LAYOUTS = [(1, 3, None), (2, 2, None), (2, 3, 100)]
+LONG_LAYOUTS = [(1, 1, None), (1, 2, None), (2, 0, None), (2, 1, None), (2, 3, None), (1, 0, 100)]
+
+
+@pytest.mark.parametrize(
+    ("workers", "zero_stage", "pack_tokens"),
+    [*LAYOUTS, *(pytest.param(*layout, marks=pytest.mark.long) for layout in LONG_LAYOUTS)],
+)
+def test_ranks_and_zero_stages_give_one_curve(
+    reference: list[tuple[float, float]], model: Path, workers: int, zero_stage: int, pack_tokens: int | None
 ) -> None:
+    """1 and 2 ranks, ZeRO 0 to 3, sequences that share rows, over ten steps, to 1e-4 relative (traps 1, 2)."""
+    found = curve(model, workers=workers, zero_stage=zero_stage, pack_tokens=pack_tokens)
+    for step, (mine, theirs) in enumerate(zip(found, reference, strict=True)):
+        assert mine == pytest.approx(theirs, rel=1e-4), f"step {step}"
+
+
+def test_one_and_two_engines_write_the_same(local_ray: None, model: Path, prompts: list[PromptTask]) -> None:
     """Bit for bit: tokens and logprobs depend on the weights and the request's seed alone (trap 18)."""
-    model = make_model()
     rewards = [RewardConfig(name="math", path="rlreason.rewards.math:reward")]
 
     def written(workers: int) -> list[tuple[Sample, ...]]:

@@ -212,7 +212,7 @@ def trained(
     return train
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_ranks_and_zero_stages_give_one_adapter(trained: Callable[[int], Trained], number: int) -> None:
     """Also when the reference is scored between the updates, as a KL penalty asks."""
     one, other = trained(0), trained(number)
@@ -226,7 +226,9 @@ def test_ranks_and_zero_stages_give_one_adapter(trained: Callable[[int], Trained
         torch.testing.assert_close(factor, one.adapter[name], rtol=0.0, atol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("number", [0, 2, 3])
+@pytest.mark.parametrize(
+    "number", [pytest.param(0, marks=pytest.mark.long), 2, pytest.param(3, marks=pytest.mark.long)]
+)
 def test_resume_goes_on_as_if_nothing_had_happened(
     trained: Callable[[int], Trained], model: Path, batches: list[list[TrainSequence]], number: int
 ) -> None:

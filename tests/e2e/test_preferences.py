@@ -58,7 +58,7 @@ def preference_config(folder: Path, model: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [pytest.param("reward_model", marks=pytest.mark.long), "dpo", "reward_model lora"])
 def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:

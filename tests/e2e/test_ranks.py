@@ -233,6 +233,19 @@ def assert_the_update_is_the_same(
         )
 
 
+POLICY_CASES = [
+    pytest.param(
+        name,
+        aggregation,
+        id=f"{name.rpartition(':')[2]}-{aggregation}",
+        marks=[pytest.mark.long] if (place + other) % len(batches.AGGREGATIONS) else [],
+    )
+    for place, name in enumerate(batches.CONSTANTS)
+    for other, aggregation in enumerate(batches.AGGREGATIONS)
+]
+"""Each loss with one aggregation; the other aggregations are long."""
+
+
 def asked(num_examples: int) -> settings:
     """No other seed on another day, and no shrinking, which would take minutes here."""
     return settings(
@@ -244,8 +257,7 @@ def asked(num_examples: int) -> settings:
     )
 
 
-@pytest.mark.parametrize("aggregation", batches.AGGREGATIONS)
-@pytest.mark.parametrize("name", batches.CONSTANTS, ids=lambda name: name.rpartition(":")[2])
+@pytest.mark.parametrize(("name", "aggregation"), POLICY_CASES)
 @asked(3)
 @given(data=st.data())
 def test_the_policy_s_update_is_the_same(
@@ -275,7 +287,7 @@ def test_the_update_by_preferences_is_the_same(
     assert_the_update_is_the_same(ranks, plain, PREFERENCE_LOSSES[name], data.draw(batches.rankings()), data)
 
 
-@pytest.mark.parametrize("name", ["ppo_clip", *OTHER_LOSSES])
+@pytest.mark.parametrize("name", ["ppo_clip", *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_LOSSES)])
 @asked(3)
 @given(data=st.data())
 def test_the_update_of_sharded_parameters_is_the_same(

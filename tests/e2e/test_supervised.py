@@ -59,26 +59,39 @@ def told(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in timed} for row in read_lines(run / "metrics.jsonl")]
 
 
-def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
-    start: Callable[..., Command], tmp_path: Path
-) -> None:
-    config = pretrain_config(tmp_path)
-    whole = tmp_path / "whole"
-    status, out, errors = start("run", config, "--run-dir", whole).finish(300)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a pretraining left in peace; its configuration lies beside it."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    command = Command("run", pretrain_config(folder), "--run-dir", folder / "whole", folder=folder)
+    try:
+        status, out, errors = command.finish(300)
+    finally:
+        command.destroy()
     assert status == 0, errors + out
+    return folder / "whole"
+
+
+def test_pretraining_learns_and_measures(whole: Path) -> None:
     check_pretraining(whole)
-    for num_signals in (1, 2):  # the second may come in the middle of a step, which is then not in a checkpoint
-        broken = tmp_path / f"broken-{num_signals}"
-        break_off(start("run", config, "--run-dir", broken), broken, num_signals)
-        if num_signals == 2:
-            status, _, errors = start("run", config, "steps=5", "--run-dir", broken, "--resume").finish(300)
-            assert status == 2 and "steps: 5, but 1" in errors
-        status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
-        assert status == 0, errors
-        assert told(broken) == told(whole)
-        weights = [(run / "final" / "model.safetensors").read_bytes() for run in (whole, broken)]
-        assert weights[0] == weights[1]
-        assert read_lines(broken / "samples.jsonl") == read_lines(whole / "samples.jsonl")
+
+
+@pytest.mark.parametrize("num_signals", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
+    start: Callable[..., Command], whole: Path, tmp_path: Path, num_signals: int
+) -> None:
+    """The second signal may come in the middle of a step, which is then not in a checkpoint."""
+    config, broken = whole.parent / "10-pretrain.yaml", tmp_path / "broken"
+    break_off(start("run", config, "--run-dir", broken), broken, num_signals)
+    if num_signals == 2:
+        status, _, errors = start("run", config, "steps=5", "--run-dir", broken, "--resume").finish(300)
+        assert status == 2 and "steps: 5, but 1" in errors
+    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
+    assert status == 0, errors
+    assert told(broken) == told(whole)
+    weights = [(run / "final" / "model.safetensors").read_bytes() for run in (whole, broken)]
+    assert weights[0] == weights[1]
+    assert read_lines(broken / "samples.jsonl") == read_lines(whole / "samples.jsonl")
 
 
 def break_off(command: Command, run: Path, num_signals: int) -> None:

@@ -84,7 +84,7 @@ def one_line(errors: str) -> str:
 
 
 @pytest.mark.parametrize("running", [["checkpoints.every=1000"]], indirect=True, ids=["no-other-checkpoint"])
-@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("by", ["Ctrl-C", pytest.param("SIGTERM", marks=pytest.mark.long)])
 def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     by: str, running: Command, wounded: Path
 ) -> None:
@@ -119,7 +119,7 @@ WORKERS = {
 }
 
 
-@pytest.mark.parametrize("victim", WORKERS)
+@pytest.mark.parametrize("victim", [pytest.param("rollout worker", marks=pytest.mark.long), *list(WORKERS)[1:]])
 def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Command, wounded: Path) -> None:
     title, says = WORKERS[victim]
     pids = running.processes(title)

@@ -279,7 +279,6 @@ def test_a_reward_that_does_not_load_is_one_line_for_the_user_and_its_traceback_
 def test_programs_run_sandboxed_in_a_reward_worker_and_end_with_it(marker: str, tmp_path: Path) -> None:
     import ray
 
-    before = sandboxes()
     config = RewardConfig(name="code", path="rlreason.rewards.code:reward", timeout_s=10.0)
     fleet = RewardFleet([config], RewardWorkerConfig(cpus=0.5))
     log = RunLog(tmp_path / "run", config_yaml="")
@@ -301,11 +300,18 @@ def test_programs_run_sandboxed_in_a_reward_worker_and_end_with_it(marker: str, 
     found = [verdicts["code"] for verdicts in done.scores[0]]
     assert [score.status for score in found] == list(programs.values()), found
     assert [score.value for score in found] == [1.0, 0.0, 0.0, 0.0]
-    zygotes = sandboxes() - before
+    workers = alive(marker, WORKER)
+    zygotes = {pid for pid in sandboxes() if descends(pid, workers)}
     assert zygotes
-    os.kill(alive(marker, WORKER)[0], signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
     wait_for(lambda: not sandboxes() & zygotes, 10, "the end of the sandbox of a killed worker")
     fleet.shutdown()
+
+
+def descends(pid: int | None, ancestors: list[int]) -> bool:
+    while pid and pid not in ancestors:
+        pid = parent(pid)
+    return bool(pid)
 
 
 def sandboxes() -> set[int]:
