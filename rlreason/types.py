@@ -104,18 +104,23 @@ class Sample:
         return sum(self.mask)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """A verdict on one response.
 
-    Example: Score(value=1.0, status="ok", detail="equal as rationals")
+    Example: Score(1.0), or Score(value=1.0, status="ok", detail="equal as rationals")
     """
 
     value: float
     """0.0 to 1.0 for verifiers; any finite number for shaped rewards."""
-    status: ScoreStatus
+    status: ScoreStatus = None  # type: ignore[assignment]
+    """Left out: `ok` if the value is above 0, else `wrong`, as for a plain number."""
     detail: str = ""
     """Why; for a broken checker the traceback."""
+
+    def __post_init__(self) -> None:
+        if self.status is None:
+            object.__setattr__(self, "status", "ok" if self.value > 0 else "wrong")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

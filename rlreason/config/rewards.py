@@ -58,8 +58,9 @@ class RewardConfig(Strict):
     """In RL; null: values as they are."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor in the weighted sum."""
-    timeout_s: Annotated[float, Field(gt=0)] = 5.0
-    """Of one response; past it the check is killed and the verdict is `timeout`. A batch gets the sum."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for one response; past it the check is killed and the verdict is `timeout`. A batch gets the sum. null:
+    the default of the function's own `timeout_s` parameter (`judge` 60, `http` 30, `code` 10), else 5."""
     memory_gib: Gib | None = None
     """Address space of a user's function (RLIMIT_AS); null: no limit. Shipped functions have their own."""
     env: Names = Field(default_factory=list)
@@ -95,6 +96,8 @@ class RewardConfig(Strict):
             default = RewardConfig.model_fields[key].get_default(call_default_factory=True)
             if self.model is not None and getattr(self, key) != default:
                 raise ValueError(f"{key}: has no effect on a reward model; take it out")
+        if self.model is not None and "retry" in (self.on_status.timeout, self.on_status.verifier_error):
+            raise ValueError("on_status: a reward model gives the same score again; use `mask` or `drop_group`")
         for key, value in (("memory_gib", self.memory_gib), ("env", self.env)):
             if self.is_shipped and value:
                 raise ValueError(f"{key} has no effect on {self.path}, which runs in the worker itself; take it out")

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rlreason.report.plots import Row
+from rlreason.report.plots import Row, number
 
 NUM_STRATA, ROWS_PER_STRATUM = 10, 20
 """Samples are read at 10 places spread evenly over the file, 20 lines at each: at most 200."""
@@ -138,3 +138,9 @@ def verdicts(row: Row) -> list[tuple[str, str]]:
     if not isinstance(found, dict):
         return []
     return [(str(name), str(v.get("status", "")) if isinstance(v, dict) else str(v)) for name, v in found.items()]
+
+
+def reward_values(row: Row) -> dict[str, float]:
+    """The value that each reward gave, by its name."""
+    found = row.get("rewards")
+    return {str(name): number(value) for name, value in found.items()} if isinstance(found, dict) else {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rlreason.report import recipe
-from rlreason.report.files import OWN_TABLES, RunFiles, sample_rows, verdicts
+from rlreason.report.files import OWN_TABLES, RunFiles, reward_values, sample_rows, verdicts
 from rlreason.report.html import document, duration_text, status_class, text_cell
 from rlreason.report.plots import MAX_POINTS, Row, against_kl, number, number_text, plots
 from rlreason.report.sections import continuations, corpus, guard, tokenizer
@@ -105,10 +105,12 @@ def _sample_table(samples: Sequence[Row]) -> str:
         return ""
     body = []
     for row in samples:
-        judged = verdicts(row)
+        judged, values = verdicts(row), reward_values(row)
         statuses = escape(" ".join(status for _, status in judged))
         chips = "<br>".join(
-            f'{escape(name)}: <span class="{status_class(status)}">{escape(status)}</span>' for name, status in judged
+            f'{escape(name)}: <span class="{status_class(status)}">{escape(status)}</span>'
+            + (f" {number_text(values[name])}" if name in values else "")
+            for name, status in judged
         )
         notes = " · ".join(
             f"{key}: {str(row[key])[:200]}"

@@ -8,10 +8,11 @@ Loads and runs the file in this process; bounds only what awaits: `reward_set` g
 import asyncio
 import difflib
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from rlreason.paths import find_function
@@ -19,11 +20,19 @@ from rlreason.types import Score, ScoreStatus, Task, UserError
 
 ACCEPTED = (
     "reward(response, task); reward(responses, tasks); TRL f(prompts, completions, **columns); "
-    "verl compute_score(data_source, solution_str, ground_truth, extra_info=None); "
+    "verl compute_score(data_source, solution_str, ground_truth, extra_info=None), or with all four in the plural; "
     "OpenRLHF reward_func(queries, prompts, labels)"
 )
 FACTS = frozenset({"timeout_s", "num_tokens", "truncated"})
 """What a function of our own form gets only if it has a parameter of that name."""
+TOKEN_IDS = frozenset({"completion_ids", "prompt_ids"})
+"""What a TRL function is given of a sample's tokens, where it asks."""
+NOT_GIVEN = frozenset({"trainer_state", "log_extra", "log_metric", "environments"})
+"""What TRL gives its functions and this trainer does not: a verdict depends on response and task alone."""
+DEFAULT_TIMEOUT_S = 5.0
+"""Deadline of a function that has no default of its own."""
+_TASK_COLUMNS = frozenset({"answer", "source", "tests"})
+"""What every task has, whatever its row."""
 _LARGEST = sys.float_info.max
 NO_VERDICT = Score(value=0.0, status="unparseable", detail="no verdict")
 
@@ -41,6 +50,26 @@ class Attempt:
     """Tokens that the policy wrote; None where nobody counted them."""
     truncated: bool | None = None
     """Cut off at the token limit; None where that is not known."""
+    prompt_ids: tuple[int, ...] | None = None
+    """Tokens of the prompt; None where no reward asks for them."""
+    completion_ids: tuple[int, ...] | None = None
+    """Tokens that the policy wrote, its end token included; None where no reward asks for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What is known of a reward function once it is loaded."""
+
+    form: str
+    """The trainer that it was written for, "" for ours."""
+    takes_many: bool
+    """Many attempts cost one call (batched) or wait side by side (async)."""
+    timeout_s: float
+    """Deadline of one response, in seconds."""
+    columns: tuple[str, ...] = ()
+    """Columns that each row must have."""
+    wants_token_ids: bool = False
+    """It reads `Attempt.completion_ids` or `prompt_ids`, or may: it takes any keyword."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +78,16 @@ class Reward:
 
     score: Callable[[Sequence[Attempt]], list[Score]]
     """A Score for each attempt, in their order; never raises for what the function does."""
-    takes_many: bool
-    """Many attempts cost one call (batched) or wait side by side (async)."""
+    traits: Traits
+
+    @property
+    def takes_many(self) -> bool:
+        return self.traits.takes_many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
+    name: str
     told_by: Set[str]
     """Parameters that give the form away."""
     fills: Set[str]
@@ -68,6 +101,16 @@ class _Form:
     """It may ask for FACTS as well."""
     has_columns: bool = False
     """Any other parameter is a column of the row."""
+    hint: Callable[[Exception, Attempt], str] = lambda error, attempt: ""
+    """What may be behind an exception, "" for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Understood:
+    form: _Form
+    arguments_for: Callable[[Sequence[Attempt]], dict[str, Any]]
+    columns: tuple[str, ...]
+    wants_token_ids: bool
 
 
 def load_reward(
@@ -75,26 +118,28 @@ def load_reward(
 ) -> Reward:
     """The function that `FILE.py:FN` or `package.module:FN` names. UserError, one line, if there is no such thing.
 
-    timeout_s: of one response; a function of our own form that has a parameter of that name is told, and an async
-    function's await is cut there unless it `bounds_itself`. args: keyword arguments; UserError for one that the
-    function does not have.
+    timeout_s: of one response; None: the default of the function's own parameter of that name, else
+    DEFAULT_TIMEOUT_S. A function of our own form that has the parameter is told, and an async function's await is cut
+    there unless it `bounds_itself`. args: keyword arguments; UserError for one that the function does not have.
     """
     function = find_function(path)
-    form, arguments_for = _understand(function, path, {"timeout_s": timeout_s}, dict(args or {}))
+    limit_s = timeout_s or own_timeout_s(function, args or {})
+    understood = _understand(function, path, {"timeout_s": limit_s}, dict(args or {}))
+    form, arguments_for = understood.form, understood.arguments_for
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
     async def wait_for(attempts: Sequence[Attempt]) -> list[Score]:
-        limit = asyncio.timeout(None if timeout_s is None or bounds_itself else timeout_s * len(attempts))
+        limit = asyncio.timeout(None if bounds_itself else limit_s * len(attempts))
         try:
             async with limit:
                 result = await function(**arguments_for(attempts))
             return _to_scores(form, result, len(attempts))
         # The reward boundary: whatever a user's function throws is a typed verdict.
-        except Exception:
+        except Exception as error:
             if limit.expired():
-                late = Score(value=0.0, status="timeout", detail=f"no verdict within {timeout_s:g} s")
+                late = Score(value=0.0, status="timeout", detail=f"no verdict within {limit_s:g} s")
                 return [late] * len(attempts)
-            return _broken(len(attempts))
+            return _broken(len(attempts), form.hint(error, attempts[0]))
 
     async def wait_for_all(calls: list[Sequence[Attempt]]) -> list[list[Score]]:
         return await asyncio.gather(*map(wait_for, calls))
@@ -105,21 +150,42 @@ def load_reward(
             if inspect.isawaitable(result):  # an async function in a decorator that does not show it
                 result = asyncio.run(_awaited(result))
             return _to_scores(form, result, len(attempts))
-        except Exception:
-            return _broken(len(attempts))
+        except Exception as error:
+            return _broken(len(attempts), form.hint(error, attempts[0]))
 
     def score(attempts: Sequence[Attempt]) -> list[Score]:
         calls = [attempts] if form.is_batched else [[attempt] for attempt in attempts]
         found = asyncio.run(wait_for_all(calls)) if is_async else map(run, calls)
         return [one for scores in found for one in scores]
 
-    return Reward(score=score, takes_many=form.is_batched or is_async)
+    traits = Traits(
+        form=form.name,
+        takes_many=form.is_batched or is_async,
+        timeout_s=limit_s,
+        columns=understood.columns,
+        wants_token_ids=understood.wants_token_ids,
+    )
+    return Reward(score=score, traits=traits)
 
 
-def load_wire_reward(path: str, timeout_s: float, args: dict[str, Any]) -> Callable[[Sequence[Attempt] | None], Any]:
-    """`load_reward` for the far side of a pipe: scores as dicts. None instead of attempts asks for `takes_many`."""
+def load_wire_reward(
+    path: str, timeout_s: float | None, args: dict[str, Any]
+) -> Callable[[Sequence[Attempt] | None], Any]:
+    """`load_reward` for the far side of a pipe: scores as dicts. None instead of attempts asks for the traits."""
     reward = load_reward(path, timeout_s=timeout_s, args=args)
-    return lambda attempts: reward.takes_many if attempts is None else [asdict(one) for one in reward.score(attempts)]
+    return lambda attempts: (
+        asdict(reward.traits) if attempts is None else [asdict(one) for one in reward.score(attempts)]
+    )
+
+
+def own_timeout_s(function: Callable[..., Any], args: Mapping[str, Any]) -> float:
+    """What `args` or the default of the function's `timeout_s` parameter say, else DEFAULT_TIMEOUT_S."""
+    try:
+        parameter = inspect.signature(function).parameters.get("timeout_s")
+    except (TypeError, ValueError):
+        parameter = None
+    own = args.get("timeout_s", None if parameter is None else parameter.default)
+    return float(own) if isinstance(own, int | float) and 0 < own <= _LARGEST else DEFAULT_TIMEOUT_S
 
 
 def to_score(verdict: Any) -> Score:
@@ -161,14 +227,13 @@ def _to_scores(form: _Form, result: Any, num: int) -> list[Score]:
     return [to_score(verdict) for verdict in form.verdicts(result, num)]
 
 
-def _broken(num: int) -> list[Score]:
-    """Of the exception being handled; a batch has one for all."""
-    return [Score(value=0.0, status="verifier_error", detail=traceback.format_exc(limit=-20))] * num
+def _broken(num: int, hint: str) -> list[Score]:
+    """The exception being handled as a verdict, `hint` in its last line; a batch has one for all."""
+    detail = traceback.format_exc(limit=-20).rstrip() + (f" ({hint})" if hint else "")
+    return [Score(value=0.0, status="verifier_error", detail=detail)] * num
 
 
-def _understand(
-    function: Callable[..., Any], path: str, told: Mapping[str, Any], args: dict[str, Any]
-) -> tuple[_Form, Callable[[Sequence[Attempt]], dict[str, Any]]]:
+def _understand(function: Callable[..., Any], path: str, told: Mapping[str, Any], args: dict[str, Any]) -> _Understood:
     """The function's form, and how to make its arguments. UserError where it is none, or `args` do not fit."""
     try:
         parameters = inspect.signature(function).parameters
@@ -182,10 +247,12 @@ def _understand(
     ours = form.fills | (FACTS if form.has_facts else set())
     _check_args(path, args, settable=by_name.keys() - ours, ours=ours, takes_all=takes_all)
     required = {name for name, p in by_name.items() if p.default is p.empty}
-    extra = sorted(required - ours - args.keys())
-    if extra and not form.has_columns:
+    extra = required - ours - args.keys()
+    refused = sorted(extra & NOT_GIVEN if form.has_columns else extra)
+    if refused:
         raise UserError(
-            f"{path} wants more than it is given: {', '.join(extra)}; set them by `args`; accepted are: {ACCEPTED}"
+            f"{path} wants more than it is given: {', '.join(refused)}; set them by `args` or give them defaults; "
+            f"accepted are: {ACCEPTED}"
         )
 
     def arguments_for(attempts: Sequence[Attempt]) -> dict[str, Any]:
@@ -199,7 +266,13 @@ def _understand(
             raise KeyError(f"the reward wants {missing}, the task has {sorted(given)}")
         return given if takes_all else {name: value for name, value in given.items() if name in by_name}
 
-    return form, arguments_for
+    asks_for_ids = takes_all or bool(TOKEN_IDS & by_name.keys() - args.keys())
+    return _Understood(
+        form=form,
+        arguments_for=arguments_for,
+        columns=tuple(sorted(extra - TOKEN_IDS - _TASK_COLUMNS)) if form.has_columns else (),
+        wants_token_ids=form.has_columns and asks_for_ids,
+    )
 
 
 def _check_args(path: str, args: Mapping[str, Any], *, settable: Set[str], ours: Set[str], takes_all: bool) -> None:
@@ -242,17 +315,47 @@ def _trl_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
         else:
             prompts.append([dict(message) for message in attempt.task.prompt])
             completions.append([{"role": "assistant", "content": attempt.response}])
-    return {**columns, "prompts": prompts, "completions": completions}
+    given = {**columns, "prompts": prompts, "completions": completions}
+    for name in TOKEN_IDS:
+        ids = [getattr(attempt, name) for attempt in attempts]
+        if None not in ids:
+            given[name] = [list(one) for one in ids]
+    return given
+
+
+def _trl_hint(error: Exception, attempt: Attempt) -> str:
+    """A function that takes text for messages, or messages for text."""
+    message = str(error)
+    if isinstance(attempt.task.prompt, str):
+        if re.search(r"string ind|'str' object has no attribute", message):
+            return 'prompts and completions are plain text here: read completion, not completion[0]["content"]'
+    elif isinstance(error, TypeError | AttributeError) and re.search(r"\b(?:list|dict)\b", message):
+        return 'prompts and completions are chats here: the text is completion[0]["content"]'
+    return ""
 
 
 def _verl_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
-    task = attempts[0].task
-    return {
-        "data_source": task.source,
-        "solution_str": attempts[0].response,
-        "ground_truth": _answer(task),
-        "extra_info": dict(task.columns),
+    return {name: values[0] for name, values in _verl_columns(attempts, plural="").items()}
+
+
+def _verl_batch_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return _verl_columns(attempts, plural="s")
+
+
+def _verl_columns(attempts: Sequence[Attempt], plural: str) -> dict[str, list[Any]]:
+    """extra_info is the row's column of that name, with the row's other columns beside it."""
+    tasks = [attempt.task for attempt in attempts]
+    infos = [task.columns.get("extra_info") for task in tasks]
+    values: dict[str, list[Any]] = {
+        "data_source": [task.columns.get("data_source") or task.source for task in tasks],
+        "solution_str": [attempt.response for attempt in attempts],
+        "ground_truth": [_answer(task) for task in tasks],
+        "extra_info": [
+            {**task.columns, **info} if isinstance(info, Mapping) else dict(task.columns)
+            for task, info in zip(tasks, infos, strict=True)
+        ],
     }
+    return {name + plural: value for name, value in values.items()}
 
 
 def _openrlhf_arguments(attempts: Sequence[Attempt]) -> dict[str, Any]:
@@ -280,7 +383,15 @@ def _one_verdict(result: Any, num: int) -> Sequence[Any]:
 
 
 def _verl_verdict(result: Any, num: int) -> Sequence[Any]:
-    return _one_verdict(result["score"] if isinstance(result, Mapping) else result, num)
+    return _one_verdict(_verl_score(result), num)
+
+
+def _verl_batch_verdicts(result: Any, num: int) -> Sequence[Any]:
+    return [_no_none(_verl_score(one)) for one in _batch_verdicts(result, num)]
+
+
+def _verl_score(result: Any) -> Any:
+    return result["score"] if isinstance(result, Mapping) else result
 
 
 def _own_batch_verdicts(result: Any, num: int) -> Sequence[Any]:
@@ -307,8 +418,19 @@ def _no_none(result: Any) -> Any:
     return result
 
 
+_TRL = _Form(
+    name="TRL",
+    told_by={"completions"},
+    fills={"prompts", "completions"} | TOKEN_IDS,
+    arguments=_trl_arguments,
+    verdicts=_batch_verdicts,
+    is_batched=True,
+    has_columns=True,
+    hint=_trl_hint,
+)
 _FORMS = (
     _Form(
+        name="",
         told_by={"response", "task"},
         fills={"response", "task"},
         arguments=_own_arguments,
@@ -316,6 +438,7 @@ _FORMS = (
         has_facts=True,
     ),
     _Form(
+        name="",
         told_by={"responses", "tasks"},
         fills={"responses", "tasks"},
         arguments=_own_batch_arguments,
@@ -324,24 +447,28 @@ _FORMS = (
         has_facts=True,
     ),
     _Form(
+        name="verl",
         told_by={"solution_str", "ground_truth"},
         fills={"data_source", "solution_str", "ground_truth", "extra_info"},
         arguments=_verl_arguments,
         verdicts=_verl_verdict,
     ),
     _Form(
+        name="verl",
+        told_by={"solution_strs", "ground_truths"},
+        fills={"data_sources", "solution_strs", "ground_truths", "extra_infos"},
+        arguments=_verl_batch_arguments,
+        verdicts=_verl_batch_verdicts,
+        is_batched=True,
+    ),
+    _Form(
+        name="OpenRLHF",
         told_by={"queries", "prompts"},
         fills={"queries", "prompts", "labels"},
         arguments=_openrlhf_arguments,
         verdicts=_batch_verdicts,
         is_batched=True,
     ),
-    _Form(
-        told_by={"completions"},
-        fills={"prompts", "completions"},
-        arguments=_trl_arguments,
-        verdicts=_batch_verdicts,
-        is_batched=True,
-        has_columns=True,
-    ),
+    _TRL,
+    replace(_TRL, told_by={"completion_ids"}),  # TRL's length rewards read nothing else
 )

@@ -9,11 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlreason.config.rewards import RewardConfig
 from rlreason.rewards.killable import Crashed, KillableFunction, Raised, Result, Returned, TimedOut
-from rlreason.rewards.load import Attempt, Reward, load_reward, to_score
+from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Reward, Traits, load_reward, to_score
 from rlreason.types import Score, Task, UserError
 
 _LOADER = "rlreason.rewards.load:load_wire_reward"
@@ -29,12 +30,12 @@ class RewardSet:
             raise UserError(f"two rewards are called {twice[0]!r}: give each its own name")
         self.rewards = tuple(rewards)
         self._shipped: dict[str, Reward] = {}
-        self._takes_many: dict[str, bool] = {}
+        self._traits: dict[str, Traits] = {}
         self._children = {
             reward.name: KillableFunction(
                 _LOADER,
                 factory_args=(reward.path, reward.timeout_s, reward.args),
-                timeout_s=reward.timeout_s,
+                timeout_s=reward.timeout_s or DEFAULT_TIMEOUT_S,
                 memory_bytes=None if reward.memory_gib is None else int(reward.memory_gib * 2**30),
                 start_timeout_s=load_timeout_s,
                 keep_environment=reward.env,
@@ -43,8 +44,10 @@ class RewardSet:
             if not reward.is_shipped
         }
 
-    def check(self) -> dict[str, str]:
+    def check(self, tasks: Sequence[Task] = ()) -> dict[str, str]:
         """Load every function once. UserError, one line, for the first that does not; its note is the traceback.
+
+        tasks: those to be scored; UserError for a function that asks for a column which one of them lacks.
 
         Returns what rewards say of themselves, by name: a shipped one whose module has `prepare(**args)` is prepared.
         """
@@ -64,7 +67,18 @@ class RewardSet:
             elif failure := self._children[reward.name].start():
                 text = failure.traceback if isinstance(failure, Raised) else ""
                 raise _unloadable(reward, _load_failure(failure, reward.path), text)
+            self._require_columns(reward, tasks)
         return reports
+
+    def traits(self) -> dict[str, Traits]:
+        """What is known of each reward, by name. UserError for one that does not load."""
+        found = {}
+        for reward in self.rewards:
+            traits = self._traits_of(reward)
+            if isinstance(traits, Score):
+                raise _unloadable(reward, traits.detail, traits.detail)
+            found[reward.name] = traits
+        return found
 
     def score(
         self, response: str, task: Task, *, num_tokens: int | None = None, truncated: bool | None = None
@@ -99,32 +113,58 @@ class RewardSet:
             )
         return self._shipped[reward.name]
 
+    def _traits_of(self, reward: RewardConfig) -> Traits | Score:
+        """Or the verdict that there is instead."""
+        if reward.is_shipped:
+            return self._load(reward).traits
+        if reward.name not in self._traits:
+            answer = self._children[reward.name].call(None)
+            if not isinstance(answer, Returned):
+                return _failed(answer, reward, DEFAULT_TIMEOUT_S)
+            try:
+                self._traits[reward.name] = Traits(**answer.value | {"columns": tuple(answer.value["columns"])})
+            except (TypeError, KeyError):
+                return _broken("the reward's process does not say what it is")
+        return self._traits[reward.name]
+
+    def _require_columns(self, reward: RewardConfig, tasks: Sequence[Task]) -> None:
+        traits = self._traits_of(reward)
+        if isinstance(traits, Score):
+            return
+        for task in tasks:
+            missing = [name for name in traits.columns if name not in task.columns]
+            if missing and reward.applies_to(task.source):
+                known = ", ".join(["answer", "source", "tests", *map(str, task.columns)])
+                raise UserError(
+                    f"reward {reward.name!r}: {reward.path} wants `{missing[0]}`, which task {task.id} does not have; "
+                    f"its columns are {known}; add it, give the parameter a default, or set it by `args`"
+                )
+
     def _run(self, reward: RewardConfig, attempts: list[Attempt]) -> list[Score]:
         if reward.is_shipped:
             return self._load(reward).score(attempts)
-        child = self._children[reward.name]
-        if reward.name not in self._takes_many:
-            answer = child.call(None)
-            if not isinstance(answer, Returned):
-                return [_failed(answer, reward)] * len(attempts)
-            self._takes_many[reward.name] = answer.value is True
+        child, traits = self._children[reward.name], self._traits_of(reward)
+        if isinstance(traits, Score):
+            return [traits] * len(attempts)
+        if not traits.wants_token_ids:
+            attempts = [replace(attempt, prompt_ids=None, completion_ids=None) for attempt in attempts]
         # One call for each response where a call is for one: its deadline and its death are then its own.
-        size = len(attempts) if self._takes_many[reward.name] else 1
+        size = len(attempts) if traits.takes_many else 1
         scores: list[Score] = []
         for start in range(0, len(attempts), size):
             part = attempts[start : start + size]
-            result = child.call(part, timeout_s=reward.timeout_s * len(part))
+            result = child.call(part, timeout_s=traits.timeout_s * len(part))
             if isinstance(result, Returned):
                 scores += _from_wire(result.value, len(part))
             else:
-                scores += [_failed(result, reward)] * len(part)
+                scores += [_failed(result, reward, traits.timeout_s)] * len(part)
         return scores
 
 
-def _failed(result: Result, reward: RewardConfig) -> Score:
+def _failed(result: Result, reward: RewardConfig, timeout_s: float) -> Score:
     match result:
         case TimedOut(at_load=False):
-            return Score(value=0.0, status="timeout", detail=f"no verdict within {reward.timeout_s:g} s")
+            return Score(value=0.0, status="timeout", detail=f"no verdict within {timeout_s:g} s")
         case Raised(traceback=text):
             return _broken(text)
         case Crashed(at_load=False, detail=text):

@@ -303,6 +303,7 @@ def sample_rows(
                     "response": sample.response,
                     "answer": group.task.answer,
                     "reward": rewards[place][index] if rewards else next(iter(scores.values())).value,
+                    "rewards": {name: score.value for name, score in scores.items()},
                     "verdicts": {name: score.status for name, score in scores.items()},
                     "num_tokens": sample.num_response_tokens,
                     "finish_reason": sample.finish_reason,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.rewards.load import Attempt
+from rlreason.rewards.load import Attempt, Traits
 from rlreason.types import Score, UserError
 
 
@@ -18,6 +18,14 @@ class LoadFailure:
     traceback: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What rewards say of themselves once they are loaded, by name."""
+
+    reports: dict[str, str]
+    traits: dict[str, Traits]
+
+
 class RewardWorker:
     """Ray actor. Stateless, so that a call may be repeated on another one."""
 
@@ -26,10 +34,10 @@ class RewardWorker:
 
         self._rewards = RewardSet(rewards)
 
-    def check(self) -> dict[str, str] | LoadFailure:
-        """Loads every function. What rewards say of themselves, by name; or the first that does not load."""
+    def check(self) -> Loaded | LoadFailure:
+        """Loads every function; or says which is the first that does not load."""
         try:
-            return self._rewards.check()
+            return Loaded(reports=self._rewards.check(), traits=self._rewards.traits())
         except UserError as error:
             return LoadFailure(message=str(error), traceback="\n".join(error.__notes__) or str(error))
 

@@ -10,7 +10,8 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any
 
 import ray
@@ -18,8 +19,8 @@ from ray.actor import ActorHandle
 
 from rlreason.config.rewards import RewardConfig, RewardWorkerConfig, ScorerConfig
 from rlreason.rewards.combine import actions
-from rlreason.rewards.load import Attempt
-from rlreason.types import PromptTask, Sample, Score
+from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Traits
+from rlreason.types import PromptTask, Sample, Score, Task
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.reward import LoadFailure, RewardWorker
 from rlreason.workers.scorer import ScorerFleet
@@ -82,6 +83,7 @@ class RewardFleet:
         self._rewards, self._config = [reward for reward in rewards if reward.model is None], config
         self._actor = ray.remote(RewardWorker).options(**worker_options(config))
         self._workers = [_Worker(self._actor.remote(self._rewards)) for _ in range(config.workers)]
+        self._traits: dict[str, Traits] = {}
         self._restarts: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(config.workers * config.max_queued)
@@ -93,7 +95,11 @@ class RewardFleet:
         found = get([worker.handle.check.remote() for worker in self._workers])
         for worker in self._workers:
             worker.is_up = True
-        return next((one for one in found if isinstance(one, LoadFailure)), found[0])
+        failure = next((one for one in found if isinstance(one, LoadFailure)), None)
+        if failure is not None:
+            return failure
+        self._traits = found[0].traits
+        return dict(found[0].reports)
 
     def submit(self, prompts: list[PromptTask], sampled: Any) -> "Future[ScoredChunk]":
         """Scores the groups in `sampled`, a reference, as soon as they are there."""
@@ -121,13 +127,9 @@ class RewardFleet:
     async def _score_chunk(self, prompts: list[PromptTask], sampled: Any) -> ScoredChunk:
         groups: list[list[Sample]] = await sampled
         sampled_s = time.monotonic()
+        with_ids = any(traits.wants_token_ids for traits in self._traits.values())
         attempts = [
-            Attempt(
-                response=sample.response,
-                task=prompt.task,
-                num_tokens=sample.num_response_tokens,
-                truncated=sample.finish_reason == "length",
-            )
+            _attempt(prompt.task, sample, with_ids=with_ids)
             for prompt, group in zip(prompts, groups, strict=True)
             for sample in group
         ]
@@ -203,11 +205,15 @@ class RewardFleet:
     def _most_s(self, attempts: list[Attempt]) -> float:
         """What the checks may take at most, all deadlines used up."""
         return sum(
-            reward.timeout_s
+            self._timeout_s(reward)
             for attempt in attempts
             for reward in self._rewards
             if reward.applies_to(attempt.task.source)
         )
+
+    def _timeout_s(self, reward: RewardConfig) -> float:
+        traits = self._traits.get(reward.name)
+        return reward.timeout_s or (DEFAULT_TIMEOUT_S if traits is None else traits.timeout_s)
 
     def _recycle(self, worker: _Worker, num: int, num_bytes: int) -> None:
         worker.is_up = True
@@ -236,6 +242,19 @@ class RewardFleet:
             for reward in self._rewards
             if reward.applies_to(attempt.task.source)
         }
+
+
+def _attempt(task: Task, sample: Sample, *, with_ids: bool) -> Attempt:
+    attempt = Attempt(
+        response=sample.response,
+        task=task,
+        num_tokens=sample.num_response_tokens,
+        truncated=sample.finish_reason == "length",
+    )
+    if not with_ids:
+        return attempt
+    written = tuple(compress(sample.tokens, sample.mask))
+    return replace(attempt, prompt_ids=sample.tokens[: len(sample.tokens) - len(written)], completion_ids=written)
 
 
 async def _cancel_others() -> None:

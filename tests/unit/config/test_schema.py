@@ -235,10 +235,17 @@ def test_preference_stages_refuse_what_has_no_effect(stage: str, given: dict[str
             ({"model": "m"} | given, f"{next(iter(given))}: has no effect on a reward model; take it out")
             for given in ({"args": {"a": 1}}, {"memory_gib": 1.0}, {"env": ["A"]}, {"timeout_s": 9.0})
         ),
+        *(
+            (
+                {"model": "m", "on_status": {status: "retry"}},
+                "on_status: a reward model gives the same score again; use `mask` or `drop_group`",
+            )
+            for status in ("timeout", "verifier_error")
+        ),
     ],
 )
 def test_a_reward_is_a_function_or_a_model(given: dict[str, Any], message: str) -> None:
-    for good in ({"path": "m:f", "args": {"a": 1}}, {"model": "m", "chat": False, "normalise": {}}):
+    for good in ({"path": "m:f", "args": {"a": 1}}, {"model": "m", "chat": False, "on_status": {}}):
         assert RewardConfig.model_validate({"name": "a"} | good).weight == 1.0
     with pytest.raises(ValidationError) as caught:
         RewardConfig.model_validate({"name": "a"} | given)

@@ -55,7 +55,7 @@ def run_dir(tmp_path: Path) -> Path:
         "split": HOSTILE,
     }
     verdicts = {"math": {"value": 1.0, "status": "ok"}, HOSTILE: {"value": 0.0, "status": "timeout"}}
-    write_lines(folder / "samples.jsonl", [sample | {"verdicts": verdicts}])
+    write_lines(folder / "samples.jsonl", [sample | {"verdicts": verdicts, "rewards": {"math": 0.25, HOSTILE: 0.0}}])
     write_lines(folder / "events.jsonl", [{"time": 0.0, "event": "start", "note": HOSTILE}, {"event": "worker_died"}])
     return folder
 
@@ -86,6 +86,7 @@ def test_the_page_shows_tiles_plots_samples_and_events(run_dir: Path) -> None:
     assert "<span>values that are not finite</span><b>1</b>" in page
     assert "<span>duration</span><b>50.0 s</b>" in page
     assert "1+1=" in page
+    assert 'math: <span class="ok">ok</span> 0.25<br>' in page
     assert 'class="bad">worker_died' in page
     assert "NaN" not in page
     assert ">nan" not in page

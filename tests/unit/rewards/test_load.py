@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,12 @@ def attempts(*responses: str) -> list[Attempt]:
         "def f(queries, prompts, labels, **kw): return [float(queries == ['3+4=7'] and labels == ['7'])]",
         "import numpy\ndef f(queries, prompts, labels): return {'rewards': numpy.ones(1), 'scores': numpy.ones(1)}",
         "import numpy\ndef f(response, task): return numpy.float32(1.0)",
+        "from rlreason.types import Score\ndef f(response, task): return Score(1.0)",
+        "from rlreason.types import Score\ndef f(response, task): return Score(1.0, 'ok', 'the same')",
+        "def f(data_sources, solution_strs, ground_truths, extra_infos=None, **kw):\n"
+        "  assert data_sources == ['sums'] and extra_infos == [{'level': 2}]\n"
+        "  return [{'score': float(s == g)} for s, g in zip(solution_strs, ground_truths)]",
+        "def f(completions, trainer_state=None, log_extra=None, log_metric=None, **columns): return [1.0]",
     ],
 )
 def test_forms(tmp_path: Path, text: str) -> None:
@@ -72,6 +79,87 @@ def test_chat_tasks_give_trl_chat_completions(tmp_path: Path) -> None:
     )
     verdict = score(tmp_path, text, task=CHAT)
     assert verdict.value == 1.0, verdict.detail
+
+
+TRL_FORMS = {
+    "names": "def f(completions, completion_ids, prompt_ids): return [len(c) + 10 * len(p) for c, p in "
+    "zip(completion_ids, prompt_ids)]",
+    "ids alone": "def f(completion_ids, **kw): return [len(c) + 10 * len(p) for c, p in "
+    "zip(completion_ids, kw['prompt_ids'])]",
+    "any keyword": "def f(completions, **kw): return [len(c) + 10 * len(p) for c, p in "
+    "zip(kw['completion_ids'], kw['prompt_ids'])]",
+}
+
+
+@pytest.mark.parametrize("text", TRL_FORMS.values(), ids=TRL_FORMS)
+def test_trl_functions_get_the_token_ids_they_ask_for(tmp_path: Path, text: str) -> None:
+    found = load_reward(write(tmp_path, text))
+    given = [Attempt(response="7", task=TASK, prompt_ids=(1, 2), completion_ids=(3, 4, 5))] * 2
+    assert found.traits.wants_token_ids
+    assert [one.value for one in found.score(given)] == [23.0, 23.0]
+    plain = load_reward(write(tmp_path, "def f(completions, answer): return [1.0]"))
+    assert not plain.traits.wants_token_ids and plain.traits.columns == ()
+
+
+@pytest.mark.parametrize("name", ["trainer_state", "log_extra", "log_metric", "environments"])
+def test_a_trl_function_that_cannot_be_given_what_it_asks_for_does_not_load(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, f"def f(prompts, completions, {name}, **columns): return [1.0]")
+    with pytest.raises(UserError, match=f"wants more than it is given: {name}; set them by `args` or give them"):
+        load_reward(path)
+    assert load_reward(path, args={name: 1}).score([Attempt(response="7", task=TASK)])[0].value == 1.0
+
+
+def test_what_a_row_must_have_is_known_once_the_function_is_loaded(tmp_path: Path) -> None:
+    text = "def f(completions, answer, level, gold, factor, hint=None, **columns): return [1.0]"
+    assert load_reward(write(tmp_path, text), args={"factor": 2}).traits.columns == ("gold", "level")
+
+
+def test_verl_gets_its_own_columns_as_its_rows_have_them(tmp_path: Path) -> None:
+    text = (
+        "def f(data_source, solution_str, ground_truth, extra_info):\n"
+        "  return data_source == 'openai/gsm8k' and extra_info == {**extra_info, 'index': 3, 'level': 2}"
+    )
+    columns = {"data_source": "openai/gsm8k", "level": 2, "extra_info": {"index": 3}}
+    verdict = score(tmp_path, text, task=Task(id="t", prompt="?", answer="7", source="tasks", columns=columns))
+    assert verdict.value == 1.0, verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("task", "body", "hint"),
+    [
+        (TASK, "completions[0][0]['content']", "plain text here: read completion, not"),
+        (TASK, "completions[0][-1].get('content')", "plain text here: read completion, not"),
+        (TASK, "prompts[0][-1]['content']", "plain text here: read completion, not"),
+        (CHAT, "completions[0].strip()", "chats here: the text is completion[0]"),
+        (CHAT, "completions[0][0].strip()", "chats here: the text is completion[0]"),
+        (CHAT, "__import__('re').search('7', completions[0])", "chats here: the text is completion[0]"),
+        (CHAT, "'x' + completions[0]", "chats here: the text is completion[0]"),
+        (CHAT, "completions[0]['content']", "chats here: the text is completion[0]"),
+        (TASK, "1 / 0", ""),
+        (CHAT, "{}['key']", ""),
+    ],
+)
+def test_a_function_that_mistakes_text_for_messages_is_told(tmp_path: Path, task: Task, body: str, hint: str) -> None:
+    verdict = score(tmp_path, f"def f(prompts, completions): return [bool({body})]", task=task)
+    last_line = verdict.detail.splitlines()[-1]
+    assert verdict.status == "verifier_error" and hint in last_line and "Error" in last_line
+    assert bool(hint) == ("here" in last_line)
+
+
+def test_a_timeout_is_the_functions_own_unless_it_is_given_one(tmp_path: Path) -> None:
+    def seconds(text: str, **given: Any) -> float:
+        return load_reward(write(tmp_path, text), **given).traits.timeout_s
+
+    assert seconds("def f(response, task): return 1") == 5.0
+    assert seconds("def f(response, task, timeout_s=90.0): return 1") == 90.0
+    assert seconds("def f(response, task, timeout_s=90.0): return 1", timeout_s=2.0) == 2.0
+    assert seconds("def f(response, task, timeout_s): return 1") == 5.0
+    assert seconds("def f(solution_str, ground_truth, timeout_s=8): return 1", args={"timeout_s": 20}) == 20.0
+    url = {"url": "http://127.0.0.1"}
+    for name, args, own_s in (
+        ("judge", {**url, "model": "m"}, 60.0), ("http", url, 30.0), ("code", {}, 10.0), ("math", {}, 5.0),
+    ):  # fmt: skip
+        assert load_reward(f"rlreason.rewards.{name}:reward", args=args).traits.timeout_s == own_s
 
 
 def test_numbers_and_none(tmp_path: Path) -> None:

@@ -158,6 +158,26 @@ def test_args_and_facts_reach_the_function_and_bad_args_are_told_early(file: Pat
         RewardSet([reward("math", "rlreason.rewards.math:reward", args={"timeout": 2.0})]).check()
 
 
+def test_a_functions_own_timeout_holds_unless_the_configuration_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import time\ndef f(response, task, timeout_s=0.2):\n  time.sleep(0.5)\n  return timeout_s")
+    for given, status in ((None, "timeout"), (10.0, "ok")):
+        rewards = RewardSet([RewardConfig(name="mine", path=f"{path}:f", timeout_s=given)])
+        assert rewards.score("7", TASK)["mine"].status == status
+        assert rewards.traits()["mine"].timeout_s == (given or 0.2)
+        rewards.close()
+
+
+def test_a_column_that_a_task_lacks_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(completions, level, gold): return [1.0]")
+    rewards = RewardSet([reward("mine", f"{path}:f", sources=["a"])])
+    with pytest.raises(UserError, match="'mine': .* wants `gold`, which task t does not have; .*source, tests, level"):
+        rewards.check([Task(id="t", prompt="?", answer="7", source="a", columns={"level": 1})])
+    rewards.check([Task(id="t", prompt="?", source="a", columns={"level": 1, "gold": 2}), TASK])
+    rewards.close()
+
+
 def test_a_reward_is_absent_where_its_source_is_not(file: Path) -> None:
     rewards = RewardSet([reward("some", f"{file}:short", sources=["a", "b"]), reward("all", f"{file}:exact")])
     both = [*attempts("7", source="a"), *attempts("7", source="c"), *attempts("8", source="b")]

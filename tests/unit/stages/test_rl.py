@@ -239,6 +239,7 @@ def test_rows_of_samples() -> None:
         ("0", 1, -1.0),
         ("1", 0, 0.5),
     ]
+    assert [row["rewards"] for row in rows] == [{"math": 1.0}, {"math": 0.0}, {"math": 0.0}]
     assert rows[1]["verdicts"] == {"math": "timeout"} and rows[1]["step"] == 7 and rows[1]["split"] == "train"
     assert [row["reward"] for row in sample_rows(groups, 7, split="eval/a/greedy")] == [1.0, 0.0, 0.0]
 
