@@ -1,6 +1,6 @@
 """Figures of merit over k samples a problem. Pure Python.
 
-Notation: K = samples of one problem; `correct_K` are booleans, `answer_K` final answers (None: none found).
+Notation: K = samples of one problem; `correct_K` are booleans, `answer_K` what equal answers share (None: no answer).
 """
 
 from collections import Counter

@@ -65,20 +65,27 @@ def numeric(
     wanted = [number for gold in golds(task) if (number := _gold_number(gold)) is not None]
     if not wanted:
         return _no_gold(task, "a number")
-    text = after_thought(response)[-WINDOW_CHARS:]
-    found = _marked_or_alone(text) if alone else _NUMBER.findall(text)
-    given = _read(found[-1]) if found else None
-    if given is None:
+    found = given_number(response, alone=alone)
+    if found is None:
         what = "no number alone or marked as the answer" if alone else "no number in the answer"
         return Score(value=0.0, status="unparseable", detail=what)
+    shown, given = found
     # Through the decimal text: 0.1 means one tenth here, not the binary number next to it.
     which = "number" if alone else "last number"
     absolute, relative = Fraction(str(abs_tolerance)), Fraction(str(rel_tolerance))
     for gold in wanted:
         allowed = max(absolute, relative * abs(gold.value))
         if exact.equal(given, gold) or abs(given.value - gold.value) <= allowed:
-            return _right(f"the {which}, {found[-1]}, is right")
-    return _wrong(f"the {which} is {found[-1]}")
+            return _right(f"the {which}, {shown}, is right")
+    return _wrong(f"the {which} is {shown}")
+
+
+def given_number(response: str, *, alone: bool) -> tuple[str, exact.Number] | None:
+    """The number that `numeric` judges, as it stands and as a value; None where there is none."""
+    text = after_thought(response)[-WINDOW_CHARS:]
+    found = _marked_or_alone(text) if alone else _NUMBER.findall(text)
+    number = _read(found[-1]) if found else None
+    return None if number is None else (found[-1], number)
 
 
 _DRESS = r"(?:[\s*_$]|\\[()\[\]$])*"
@@ -94,7 +101,9 @@ _AFTER_MARK = {
     "<": re.compile(rf"{_DRESS}({_NUMBER.pattern}){_UNIT}{_DRESS}</answer>", re.IGNORECASE),
     "#": re.compile(rf"{_DRESS}({_NUMBER.pattern}){_UNIT}{_DRESS}\.?[ \t]*$", re.MULTILINE),
     # In prose an equation or a list is not the number: "the answer is 2 + 2", "the answer is 7 or 8".
-    "": re.compile(rf"{_DRESS}({_NUMBER.pattern})(?![\w^/]|[ \t]*(?:[-+*/=^<>\\]|or\b|and\b)[ \t]*[\w$\\(]|,[ \t]*[\d$\\(])"),
+    "": re.compile(
+        rf"{_DRESS}({_NUMBER.pattern})(?![\w^/]|[ \t]*(?:[-+*/=^<>\\]|or\b|and\b)[ \t]*[\w$\\(]|,[ \t]*[\d$\\(])"
+    ),
 }
 
 
@@ -128,7 +137,8 @@ _GAP = rf"(?:{_COMMAND}|[^\w\n]){{0,10}}"
 _MORE = rf"(?:{_GAP}\b(?:or|and)\b{_GAP}{_LETTER}|{_GAP}{_LETTER}(?!\s+(?!(?:or|and)\b)[a-z]))*"
 _CHOSEN = rf"(?:{_COMMAND}|[\s*_$(\[{{:：=\"'“‘`-]){{0,10}}(?P<first>{_LETTER})(?P<more>{_MORE})"
 _STRONG = re.compile(
-    r"(?:\\(?:boxed|fbox)\s*\{|<answer>|####|\b(?i:answers?|ans)\b(?:\*\*)?(?:\s+(?i:is|are|would be|should be|must be)\b)?"
+    r"(?:\\(?:boxed|fbox)\s*\{|<answer>|####|"
+    r"\b(?i:answers?|ans)\b(?:\*\*)?(?:\s+(?i:is|are|would be|should be|must be)\b)?"
     rf"(?:[\s:*_]+(?i:the\s+)?(?i:option|choice|letter)s?\b)?){_CHOSEN}"
 )
 _WEAK = re.compile(rf"\b(?i:option|choice|choose|select|pick)\b(?:\s+(?i:is)\b)?{_CHOSEN}")
@@ -153,13 +163,23 @@ def choice(response: str, task: Task) -> Score:
     wanted = {match["first"].upper() for gold in golds(task) if (match := _LINE.match(gold.strip()))}
     if not wanted:
         return _no_gold(task, "a letter from A to J")
+    letters = chosen_letters(response)
+    if not letters:
+        return Score(value=0.0, status="unparseable", detail="no choice in the answer")
+    if len(letters) > 1:
+        return _wrong(f"several choices: {', '.join(sorted(letters))}")
+    return _right(f"chose {min(letters)}") if letters <= wanted else _wrong(f"chose {min(letters)}")
+
+
+def chosen_letters(response: str) -> set[str]:
+    """The letters that the response commits to last; none where it commits to nothing."""
     text = after_thought(response)[-WINDOW_CHARS:].strip()
     text = _SMALL.sub(lambda match: match[1] + match[2].upper(), text)
     for marks in (_STRONG, _WEAK, _LINE):
         matches = list(marks.finditer(text))
         if matches:
-            return _judge_choice(_last_commitment(text, matches), wanted)
-    return Score(value=0.0, status="unparseable", detail="no choice in the answer")
+            return _last_commitment(text, matches)
+    return set()
 
 
 def _last_commitment(text: str, matches: list[re.Match[str]]) -> set[str]:
@@ -191,12 +211,6 @@ def _listed(text: str, match: re.Match[str]) -> set[str]:
 def _style(text: str, at: int) -> tuple[bool, str]:
     """How the letter there is labelled: opened by a bracket; the mark that closes it."""
     return text[at - 1 : at] in ("(", "["), text[at + 1 : at + 2].strip()
-
-
-def _judge_choice(letters: set[str], wanted: set[str]) -> Score:
-    if len(letters) > 1:
-        return _wrong(f"several choices: {', '.join(sorted(letters))}")
-    return _right(f"chose {min(letters)}") if letters <= wanted else _wrong(f"chose {min(letters)}")
 
 
 def _no_gold(task: Task, wanted: str) -> Score:

@@ -8,7 +8,7 @@ run directory has is not done again: a resumed run neither loses nor doubles one
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -22,7 +22,7 @@ from rlreason.config.schema import EvaluateConfig, ModelStage, RolloutConfig, St
 from rlreason.data.chat import encode_prompt, load_tokenizer
 from rlreason.data.tasks import load_tasks, origin
 from rlreason.rewards.combine import value_of
-from rlreason.rewards.extract import final_answer
+from rlreason.rewards.votes import votes
 from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_model, write_manifest
@@ -132,7 +132,9 @@ def _evaluate(config: ModelStage, rollouts: RolloutFleet, sets: Sets, job: Job, 
             pending = rollouts.submit(prompts, num_samples=num_samples, temperature=config.eval.temperature)
             sampled, _ = rollouts.collect(pending)
             report_rewards(sampled, rollouts, config, job, step)
-            figures |= {f"eval/{name}/{key}": value for key, value in at_k(sampled, num_samples).items()}
+            figures |= {
+                f"eval/{name}/{key}": value for key, value in at_k(sampled, num_samples, config.rewards).items()
+            }
             rows += sample_rows(sampled, step, split=f"eval/{name}/sampled")
     with job.interrupts.shield():
         job.log.samples(rows)
@@ -222,22 +224,24 @@ def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> Non
             )
 
 
-def at_k(groups: list[Group], k: int) -> dict[str, float]:
+def at_k(groups: list[Group], k: int, rewards: Sequence[RewardConfig] = ()) -> dict[str, float]:
     """Means over the groups: of the share that is right, of one right at least, of a right majority. There is no
     majority where tasks have no answer to agree on. And the mean of the reward's values where the check worked.
+
+    rewards: those that judged; equal answers, as the judge of a task sees them, are one vote.
     """
+    judges = {reward.name: reward for reward in rewards}
     totals = {f"avg@{k}": 0.0, f"pass@{k}": 0.0, f"maj@{k}": 0.0}
     if any(group.task.answer is None for group in groups):
         del totals[f"maj@{k}"]
     for group in groups:
         correct_K = [is_right(scores) for scores in group.scores]
-        answer_K: list[Hashable] = [final_answer(sample.response) for sample in group.samples]
-        if answer_K == [None] * k:  # Plain words: whole responses vote.
-            answer_K = [sample.response.strip() for sample in group.samples]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         if f"maj@{k}" in totals:
-            totals[f"maj@{k}"] += maj_at_k(correct_K, answer_K)
+            judge = judges.get(next(iter(group.scores[0])))
+            vote_K = votes([sample.response for sample in group.samples], correct_K, judge)
+            totals[f"maj@{k}"] += maj_at_k(correct_K, vote_K)
     judged = [next(iter(scores.values())) for group in groups for scores in group.scores]
     values = [score.value for score in judged if score.status not in FAILED_STATUSES]
     means = {key: total / len(groups) for key, total in totals.items()}

@@ -175,7 +175,22 @@ def test_an_unusable_gold_is_an_error_and_no_answer_is_unparseable() -> None:
 
 
 def test_hostile_text_takes_no_time() -> None:
-    pieces = ("A", "1 ", "answer ", "{", r"\boxed{", "answer is ((((", "1,", "1/", " ", "A, ", r"\text{", "A or ", "*", "A) ")
+    pieces = (
+        "A",
+        "1 ",
+        "answer ",
+        "{",
+        r"\boxed{",
+        "answer is ((((",
+        "1,",
+        "1/",
+        " ",
+        "A, ",
+        r"\text{",
+        "A or ",
+        "*",
+        "A) ",
+    )
     start = time.perf_counter()
     for piece in pieces:
         text = piece * (1_000_000 // len(piece))

@@ -222,6 +222,14 @@ def test_figures_at_k_by_hand() -> None:
         "maj@3": 1.0,
         "reward@3": pytest.approx(2 / 3),
     }
+    halves = Group(
+        task=Task(id="3", prompt="p", answer="1/2"),
+        samples=tuple(sample("3", i, response=text) for i, text in enumerate([r"\frac12", "0.5", "1.0", "1", "2/2"])),
+        scores=tuple({"math": Score(value)} for value in (1.0, 1.0, 0.0, 0.0, 0.0)),
+    )
+    judge = RewardConfig(name="math", path="rlreason.rewards.math:reward")
+    assert at_k([halves], 5, [judge])["maj@5"] == 0.0, "equal wrong answers are one vote"
+    assert at_k([halves], 5)["maj@5"] == 1.0
     no_gold = replace(words, task=replace(words.task, answer=None))
     assert at_k([no_gold], 3).keys() == {"avg@3", "pass@3", "reward@3"}, "nothing to agree on"
 
