@@ -28,6 +28,15 @@ class RunError(RuntimeError):
     """The run failed for a reason outside the user's input (disk full, worker lost). Exit status 1."""
 
 
+class NotFinite(RunError):
+    """A loss, gradient, weight or logprob of a learner is NaN or infinite. What the learner holds must not be saved."""
+
+    def __init__(self, message: str, batch: tuple[str, ...] = ()) -> None:
+        """`batch`: the origins of all sequences that may be to blame."""
+        super().__init__(message)
+        self.batch = batch
+
+
 def first_line(error: BaseException) -> str:
     """Of what a library says of its error, often a page; the error's class where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -183,6 +192,8 @@ class TrainSequence:
     """In the row's ranking, from 1, the best; ties share one."""
     margin: float = 0.0
     """By how much the score of a better answer is to exceed that of a worse one."""
+    origin: str = field(default="", compare=False)
+    """Where it comes from, for messages: a data set and row, or a task and sample."""
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.mask), "tokens and mask differ in length"
@@ -282,5 +293,9 @@ class UpdateStats:
     """Sums over trained tokens by the metric's key: add, then divide by `num_tokens`."""
     num_tokens: int
     grad_norm: float
-    """Global, before clipping, the same on all ranks."""
+    """Global, before clipping, the same on all ranks. Not finite where a gradient is not."""
     lr: float
+    largest_weight: float
+    """Largest absolute value of this rank's trained weights after the step. Not finite where one of them is not."""
+    suspects: tuple[str, ...] = ()
+    """Origins of the sequences in this rank's micro-batches whose loss is not finite."""

@@ -190,7 +190,7 @@ class AlgorithmConfig(Strict):
     entropy_coef: Fraction = 0.0
     """Weight of the mean entropy, at the sampling temperature, that is added to the gain."""
     kl: KLConfig | None = None
-    """null: no penalty, and no reference policy is held unless a `guard` watches the distance to it."""
+    """null: no penalty, and no reference policy is held unless `guard.max_kl` limits the distance to it."""
     off_policy: OffPolicyConfig | None = None
     """null: the ratio is that to the policy that wrote the samples, by the rollout engine's logprobs."""
     dynamic_sampling: DynamicSamplingConfig | None = None

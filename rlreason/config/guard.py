@@ -29,7 +29,8 @@ class GuardConfig(Strict):
     patience: Count = 3
     """Measurements in a row below that."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
-    """Nats a token from the reference: the starting policy, or with `kl.refresh_every` a later one."""
+    """Nats a token from the reference: the starting policy, or with `kl.refresh_every` a later one. Without a KL
+    penalty, a reference model is kept, and asked in each step, for this alone."""
     min_distinct: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
     """Share of the first distinct-2 (pairs of neighbouring tokens that differ; Li et al. 2016, arXiv 1510.03055)."""
     max_compression: Above1 | None = 2.0

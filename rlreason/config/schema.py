@@ -235,7 +235,7 @@ class RLConfig(TrainConfig):
     """The learner of `algorithm.advantage: gae`'s critic, which starts from `model`; what is not given is as in
     `learner`, but `lr` ten times that, and no `lora`."""
     guard: GuardConfig | None = None
-    """Watches for a policy that pleases its reward models too well; measures KL although there is no penalty."""
+    """Watches for a policy that pleases its reward models too well."""
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
     """Largest mean |learner - engine| logprob on the probe after a sync; null: 1e-4 in float32, 0.1 in bfloat16."""
 
@@ -251,7 +251,13 @@ class RLConfig(TrainConfig):
     @property
     def wants_reference(self) -> bool:
         """The distance to the starting policy is penalised or watched."""
-        return self.algorithm.kl is not None or self.guard is not None
+        return self.algorithm.kl is not None or (self.guard is not None and self.guard.max_kl is not None)
+
+    @property
+    def policy_updates(self) -> int:
+        """Optimizer steps of the policy, which waits for its critic's warm-up."""
+        waits = self.algorithm.critic_warmup_steps or 0
+        return max(1, self.steps - waits) * self.algorithm.updates_per_step
 
     @property
     def adapter_rank(self) -> int | None:

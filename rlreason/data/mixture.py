@@ -9,7 +9,7 @@ Does not: pack sequences into rows, read files, or know tokenizers.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlreason.data.order import rows_between
@@ -32,6 +32,8 @@ class Source:
     """Share of the trained tokens, relative to the other sources."""
     encode: Callable[[list[Any]], list[list[TrainSequence]]]
     """The sequences of each row; a pure function of the row."""
+    numbers: Sequence[int] | None = None
+    """The number of each row in its file, for messages; None: its place in `rows`."""
 
 
 class Mixture:
@@ -132,6 +134,11 @@ class _Stream:
         start = self._chunk * self._rows_at_once
         rows = rows_between(start, start + self._rows_at_once, len(self.source.rows), self._seed)
         encoded = self.source.encode([self.source.rows[row] for row in rows])
-        sequences = [sequence for of_row in encoded for sequence in of_row]
+        numbers = rows if self.source.numbers is None else [self.source.numbers[row] for row in rows]
+        sequences = [
+            replace(sequence, origin=f"{self._name} row {number}")
+            for number, of_row in zip(numbers, encoded, strict=True)
+            for sequence in of_row
+        ]
         random.Random(f"{self._seed}/chunk {self._chunk}").shuffle(sequences)
         return sequences

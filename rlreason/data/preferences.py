@@ -10,7 +10,7 @@ token, so one more token, which nothing else sees, stands behind the answer.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlreason.config.data import PreferenceSource
@@ -32,6 +32,8 @@ class Preference:
     """1 the best; ties share one."""
     margin: float = 0.0
     """By how much a better answer's score is to exceed a worse one's."""
+    row: int | None = field(default=None, compare=False)
+    """Its number in the file."""
 
 
 def load_preferences(config: PreferenceSource) -> tuple[list[Preference], int]:
@@ -51,7 +53,7 @@ def load_preferences(config: PreferenceSource) -> tuple[list[Preference], int]:
             left_out += 1
             continue
         if len(set(preference.places)) > 1:
-            found.append(preference)
+            found.append(replace(preference, row=number))
         else:
             left_out += 1
     if not found:

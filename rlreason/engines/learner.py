@@ -12,6 +12,7 @@ Does not: offload to CPU or disk yet.
 """
 
 import json
+import math
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ class LearnerEngine:
         self.config = config
         self.total_steps = total_steps
         self.step = 0
+        self._skipped = 0
         self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         torch.manual_seed(seed)
         random.seed(seed)
@@ -124,13 +126,17 @@ class LearnerEngine:
         """One optimizer step over this rank's micro-batches.
 
         `size` is that of the whole batch, all ranks: losses are divided by it, so neither the split into micro-batches
-        nor the number of ranks changes the update.
+        nor the number of ranks changes the update. Numbers that are not finite are reported, not raised: ranks that
+        stop at different places would wait for each other. RunError for a batch without a trained token.
         """
+        if not size.num_tokens:
+            raise RunError("this batch has no token to train on: every one is masked")
         total, sums, num_tokens = torch.zeros((), device=self.device, dtype=torch.float64), Sums(), 0
+        losses: list[Tensor] = []
         lr = lr_at(
             self.step,
             peak=self.config.lr,
-            total_steps=self.total_steps,
+            total_steps=self.total_steps - self._skipped,
             warmup_steps=self.config.warmup_steps,
             shape=self.config.lr_schedule,
             min_ratio=self.config.min_lr_ratio,
@@ -144,37 +150,57 @@ class LearnerEngine:
             # DeepSpeed averages gradients over ranks; the loss is a share of a global sum.
             self.engine.backward(value * self.world_size, scale_wrt_gas=False)
             total += value.detach()
+            losses.append(value.detach())
             sums |= {key: sums.get(key, 0.0) + part.double() for key, part in parts.items()}
         self.engine.step()
         self.step += 1
-        norm = self._grad_norm if clips_itself(self.config) else self.engine.get_global_grad_norm()
-        if norm and self._unmoved:
+        found = self._grad_norm if clips_itself(self.config) else self.engine.get_global_grad_norm()
+        norm = float(found or 0.0)
+        norm = norm if norm >= 0 else math.inf  # DeepSpeed's -1 stands for NaN and infinity; it skips such a step
+        if norm and math.isfinite(norm) and self._unmoved:
             self._require_moved(lr)
+        is_finite = torch.stack(losses).isfinite().tolist() if losses else []
         return UpdateStats(
             loss=float(total),
             sums={key: float(part) for key, part in sums.items()},
             num_tokens=num_tokens,
-            grad_norm=float(norm or 0.0),
+            grad_norm=norm,
             lr=lr,
+            largest_weight=self._largest_weight(),
+            suspects=tuple(
+                sequence.origin
+                for micro_batch, is_good in zip(micro_batches, is_finite, strict=True)
+                for sequence in micro_batch
+                if not is_good
+            ),
         )
 
     @torch.no_grad()
     def score(
         self, micro_batches: list[list[TrainSequence]], what: Scored = "policy", temperature: float = 1.0
     ) -> list[list[float]]:
-        """Of the masked tokens of each sequence, in the order given. Every rank must call it alike."""
+        """Of the masked tokens of each sequence, in the order given. Every rank must call it alike. Leaves the random
+        state as it was.
+        """
         found: list[list[float]] = []
-        for micro_batch in micro_batches:
-            if what == "value":
-                scores = self._values(micro_batch).tolist()
-            else:
-                with self._as_reference() if what == "reference" else nullcontext(self.engine) as module:
-                    scores = self._logprobs(module, micro_batch, temperature).tolist()
-            for sequence in micro_batch:
-                count = sequence.num_trained_tokens
-                found.append(scores[:count])
-                scores = scores[count:]
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for micro_batch in micro_batches:
+                if what == "value":
+                    scores = self._values(micro_batch).tolist()
+                else:
+                    with self._as_reference() if what == "reference" else nullcontext(self.engine) as module:
+                        scores = self._logprobs(module, micro_batch, temperature).tolist()
+                for sequence in micro_batch:
+                    count = sequence.num_trained_tokens
+                    found.append(scores[:count])
+                    scores = scores[count:]
         return found
+
+    def skip_updates(self, count: int) -> None:
+        """Planned updates that are not made, since there was nothing to train on: the learning rate's schedule gets
+        shorter by them, so that it ends at the last update that is.
+        """
+        self._skipped += count
 
     @torch.no_grad()
     def refresh_reference(self) -> None:
@@ -232,7 +258,7 @@ class LearnerEngine:
                 self.engine.save_checkpoint(
                     str(path),
                     tag="learner",
-                    client_state={"step": self.step},
+                    client_state={"step": self.step, "skipped": self._skipped},
                     exclude_frozen_parameters=self._is_adapted,
                 )
             torch.save(random_states(), path / f"random-rank{self.rank}.pt")
@@ -247,7 +273,7 @@ class LearnerEngine:
         if differ := [f"{key} {saved.get(key)}, now {mine[key]}" for key in mine if saved.get(key) != mine[key]]:
             raise RunError(f"checkpoint {path} was made with learner {'; '.join(differ)}; resume with the same")
         _, client_state = self.engine.load_checkpoint(str(path), tag="learner", load_module_strict=not self._is_adapted)
-        self.step = client_state["step"]
+        self.step, self._skipped = client_state["step"], client_state["skipped"]
         self._is_refreshed = (path / REFERENCE).exists()
         if self._is_refreshed and (self._is_adapted or self._reference is not None):
             self._reference = self._kept_reference()
@@ -370,6 +396,16 @@ class LearnerEngine:
 
     def _trainable(self) -> list[tuple[str, Tensor]]:
         return [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]
+
+    @torch.no_grad()
+    def _largest_weight(self) -> float:
+        """The largest absolute value among the trained weights that this rank holds; NaN where one of them is."""
+        trained: list[Any] = [p for _, p in self._trainable()]
+        weights = [p.data for p in trained]
+        if self.config.zero_stage == 3:
+            # The shards are padded, with whatever was in memory, to one length on all ranks.
+            weights = [p.ds_tensor[: max(0, p.ds_numel - self.rank * p.ds_tensor.numel())] for p in trained]
+        return float(torch.nn.utils.get_total_norm([w for w in weights if w.numel()], norm_type=math.inf))
 
     def _require_moved(self, lr: float) -> None:
         """A parameter that silently never trains is a bug of the set-up, not of the data. One whose numbers lie further

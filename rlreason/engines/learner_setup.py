@@ -53,6 +53,12 @@ def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | 
             raise UserError(
                 f"model `{model}`: cannot be loaded: its files lack {missing[0]}, as {type(module).__name__}"
             )
+        broken = [name for name, parameter in module.named_parameters() if not parameter.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"model `{model}`: {len(broken)} of its weights are NaN or infinite, {broken[0]} among them: its "
+                "training failed; take an earlier checkpoint"
+            )
     return module if head == "language" else _at_every_token(module, has_bias=head == "value")
 
 

@@ -200,7 +200,11 @@ class RolloutEngine:
         output = (await self._run(request.prompt, params)).outputs[0]
         logprobs = tuple(output.logprobs.logprobs)
         assert len(logprobs) == len(output.token_ids), "vLLM returned a logprob count that is not its token count"
-        assert all(map(math.isfinite, logprobs)), "vLLM returned a logprob that is not finite"
+        if not all(map(math.isfinite, logprobs)):
+            raise RunError(
+                "the model writes tokens whose logprobs are NaN or infinite: its weights are broken, or too large for "
+                "its dtype; take an earlier checkpoint, or train with a lower learner.lr"
+            )
         finish_reason: Literal["stop", "length"] = "length" if output.finish_reason == "length" else "stop"
         return Completion(tokens=tuple(output.token_ids), logprobs=logprobs, finish_reason=finish_reason)
 

@@ -55,7 +55,10 @@ def encode_held_out(tokenizer: Any, text: str, context_tokens: int) -> tuple[lis
     starts = range(0, max(0, len(ids) - 1), context_tokens - 1)
     pieces = [tuple(ids[start : start + context_tokens]) for start in starts]
     num_bytes = len(predicted.encode("utf-8", "surrogatepass"))
-    return [TrainSequence(tokens=piece, mask=(0,) + (1,) * (len(piece) - 1)) for piece in pieces], num_bytes
+    sequences = [
+        TrainSequence(tokens=piece, mask=(0,) + (1,) * (len(piece) - 1), origin="held-out text") for piece in pieces
+    ]
+    return sequences, num_bytes
 
 
 def bits_per_byte(total_logprob: float, num_bytes: int) -> float:

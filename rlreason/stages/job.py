@@ -75,10 +75,14 @@ class Checkpointer:
         return self._config.every is not None and step % self._config.every == 0
 
     def save(self, state: dict[str, Any]) -> None:
-        """Raises RunError where the disk is full; older checkpoints stay as they are."""
+        """Raises NotFinite where the model makes no numbers, RunError where the disk is full; older checkpoints stay as
+        they are.
+        """
         step = state["step"]
         if self.last_step == step:
             return
+        for fleet in filter(None, (self._learners, self._critic)):
+            fleet.require_finite_output()
         aside = self._log.checkpoints / f".writing-{step:06d}"
         shutil.rmtree(aside, ignore_errors=True)
         try:

@@ -88,7 +88,8 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any, scorer_bytes:
     if config.eval is not None:
         lines.append(f"  evaluation: {', '.join(config.eval.tasks)}")
     if isinstance(config, RLConfig) and config.guard is not None:
-        lines.append(f"  guard: {config.guard.action}, by {config.guard.gold or 'drift alone'}")
+        reference = f"with{'' if config.wants_reference else 'out'} a reference model"
+        lines.append(f"  guard: {config.guard.action}, by {config.guard.gold or 'drift alone'}, {reference}")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -112,7 +113,7 @@ class Rows:
                     f"does not fit context_tokens, {self._config.context_tokens}; raise it, or set `too_long: drop`"
                 )
             return None
-        return row
+        return [replace(sequence, origin=f"{name} row {preference.row}") for sequence in row]
 
 
 def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, Rows]:

@@ -13,7 +13,7 @@ from rlreason.config.load import dump, load_stage, recipe_files
 from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.page import write_report
-from rlreason.runlog import RunLog, lock_folder, write_whole
+from rlreason.runlog import RunLog, checkpoint_steps, lock_folder, write_whole
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
@@ -27,7 +27,7 @@ from rlreason.stages.lineage import (
     read_manifest,
     resolve,
 )
-from rlreason.types import RunError, UserError
+from rlreason.types import NotFinite, RunError, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +271,12 @@ def _run_stage(
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
+    except NotFinite as error:
+        steps = checkpoint_steps(log.checkpoints)
+        kept = f"step {steps[-1]} in {log.checkpoints}, where --resume begins" if steps else "none was written"
+        reason = f"{error}; the last finite checkpoint: {kept}"
+        log.event("not finite", error=reason, batch=error.batch)
+        raise RunError(reason) from None
     except (UserError, RunError) as error:
         reason = str(error)
         raise

@@ -38,11 +38,23 @@ from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, t
 from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
 from rlreason.stages.rl_guard import Watch, require_gold
 from rlreason.stages.sampler import Batch, Sampler
-from rlreason.types import Group, Loss, PromptTask, RunError, Scored, TrainSequence, UserError, ValueLoss
+from rlreason.types import (
+    Group,
+    Loss,
+    NotFinite,
+    PromptTask,
+    RunError,
+    Scored,
+    TrainSequence,
+    UserError,
+    ValueLoss,
+)
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
 
 PROBE_TOKENS = 256
 """The parity probe after each sync is about so long."""
+DIVERGED_NATS = -100.0
+"""Mean logprob below which a policy is broken: a guess among 100,000 tokens has -11.5."""
 
 
 def run(config: RLConfig, job: Job) -> dict[str, float]:
@@ -58,9 +70,11 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     require_functions(config.algorithm)
     beside = {"learner": config.learner} | ({"critic": config.critic} if config.critic else {})
     with rollout_fleet(config, job, config.model, beside=beside) as rollouts:
-        common: dict[str, Any] = {"total_steps": config.steps * config.algorithm.updates_per_step, "seed": config.seed}
-        policy = LearnerFleet(config.learner, model=config.model, keep_reference=config.wants_reference, **common)
-        critic = LearnerFleet(config.critic, model=config.model, head="value", **common) if config.critic else None
+        common: dict[str, Any] = {"model": config.model, "seed": config.seed}
+        updates, wanted = config.policy_updates, config.wants_reference
+        policy = LearnerFleet(config.learner, total_steps=updates, keep_reference=wanted, **common)
+        updates = config.steps * config.algorithm.updates_per_step
+        critic = LearnerFleet(config.critic, total_steps=updates, head="value", **common) if config.critic else None
         fleets = [policy, critic] if critic else [policy]
         try:
             for fleet in fleets:
@@ -142,28 +156,31 @@ def update(
     """The optimizer steps of one batch; metrics are the mean over them. No `policy/loss` where there was none."""
     algorithm, rng = config.algorithm, random.Random(config.seed + step)
     kept, start_s = Kept.of(groups, config.rewards, rng), time.monotonic()
-    if not kept.samples:
-        return {"time/update_s": 0.0}
-    scores = score(config, policy, critic, kept.sequences())
-    score_s, start_s = time.monotonic() - start_s, time.monotonic()
-    sequences, metrics = train_sequences(
-        kept,
-        scores,
-        algorithm,
-        config.rewards,
-        config.combine,
-        kl_coef=kl_coef or 0.0,
-        max_response_tokens=config.rollout.max_response_tokens,
-        on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,
-        rng=rng,
-    )
+    sequences: list[TrainSequence] = []
+    metrics, score_s = dict[str, float](), 0.0
+    if kept.samples:
+        scores = score(config, policy, critic, kept.sequences())
+        score_s, start_s = time.monotonic() - start_s, time.monotonic()
+        sequences, metrics = train_sequences(
+            kept,
+            scores,
+            algorithm,
+            config.rewards,
+            config.combine,
+            kl_coef=kl_coef or 0.0,
+            max_response_tokens=config.rollout.max_response_tokens,
+            on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,
+            rng=rng,
+        )
     learners: list[tuple[LearnerFleet, Loss]] = [(critic, ValueLoss(clip=algorithm.value_clip))] if critic else []
     if step >= (algorithm.critic_warmup_steps or 0):
         learners.append((policy, policy_loss(algorithm, config.rollout, kl_coef or 0.0)))
     parts = []
     for part in minibatches(sequences, epochs=algorithm.epochs, count=algorithm.minibatches, rng=rng):
-        under_way = [(fleet, fleet.submit_update(part, loss)) for fleet, loss in learners]
+        under_way = [(fleet, fleet.submit_update(part, loss, step=step + 1)) for fleet, loss in learners]
         parts.append({k: v for fleet, one in under_way for k, v in fleet.finish_update(one).items()})
+    for fleet, _ in learners:
+        fleet.skip_updates(algorithm.updates_per_step - len(parts))
     metrics |= update_metrics(parts)
     if algorithm.kl is not None and algorithm.kl.refresh_every and (step + 1) % algorithm.kl.refresh_every == 0:
         policy.refresh_reference()
@@ -231,20 +248,30 @@ def sync(
     start_s = time.monotonic()
     learners.send_weights(version)
     tokens = tuple(token for prompt in prompts[:16] for token in prompt.tokens)[:PROBE_TOKENS]
-    gap = probe_gap(learners, rollouts, tokens[: config.rollout.max_context_tokens - 1])
-    limit = config.parity_tolerance or (1e-4 if config.learner.dtype == "float32" else 0.1)
-    if not gap <= limit:
-        raise RunError(
-            f"after sync {version} learner and engine disagree: mean |logprob gap| {gap:.2e} on the probe, "
-            f"above {limit:g}; a weight is stale or loaded wrongly (parity_tolerance sets the limit)"
-        )
+    tokens = tokens[: config.rollout.max_context_tokens - 1]
+    (ours,) = learners.score([TrainSequence(tokens=tokens, mask=(1,) * len(tokens), origin="the parity probe")])
+    gap = probe_gap(ours, rollouts.prompt_logprobs(tokens))
+    require_parity(gap, statistics.fmean(ours), version, config)
     return {"mismatch/probe_gap_mean": gap, "time/sync_s": time.monotonic() - start_s}
 
 
-def probe_gap(learners: LearnerFleet, rollouts: RolloutFleet, tokens: tuple[int, ...]) -> float:
+def probe_gap(ours: list[float], engines: list[list[float]]) -> float:
     """Largest over engines of the mean |learner - engine| logprob, in nats."""
-    ours = learners.score([TrainSequence(tokens=tokens, mask=(1,) * len(tokens))])[0]
-    return max(
-        statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-        for theirs in rollouts.prompt_logprobs(tokens)
+    return max(statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True)) for theirs in engines)
+
+
+def require_parity(gap: float, mean_logprob: float, version: int, config: RLConfig) -> None:
+    """Raises RunError where learner and engine disagree on the probe. `mean_logprob`: the learner's on it, in nats."""
+    limit = config.parity_tolerance or (1e-4 if config.learner.dtype == "float32" else 0.1)
+    if gap <= limit:
+        return
+    disagree = f"learner and engine disagree: mean |logprob gap| {gap:.2e} on the probe, above {limit:g}"
+    if mean_logprob < DIVERGED_NATS:
+        raise NotFinite(
+            f"after step {version} the policy has diverged: its mean logprob on the probe is {mean_logprob:.3g} nats, "
+            f"which no engine can follow ({disagree}); lower learner.lr ({config.learner.lr:g}) or raise "
+            "learner.warmup_steps"
+        )
+    raise RunError(
+        f"after sync {version} {disagree}; a weight is stale or loaded wrongly (parity_tolerance sets the limit)"
     )

@@ -50,7 +50,10 @@ class Kept:
         return cls(samples=samples, verdicts=verdicts, groups=numbers, greedy=greedy)
 
     def sequences(self) -> list[TrainSequence]:
-        return [TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs) for s in self.samples]
+        return [
+            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, origin=f"{s.task_id} sample {s.index}")
+            for s in self.samples
+        ]
 
     def group_S(self) -> Tensor:
         return torch.tensor(self.groups)

@@ -8,6 +8,7 @@ number for each, and all conversations.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,7 +137,8 @@ def train(
                     batch = stream.batch(batch_size)
                     drawn = stream.state(), stream.metrics(), sum(s.num_trained_tokens for s in batch)
                     with job.interrupts.shield():
-                        submitted.append((learners.submit_update(batch, loss), *drawn, time.monotonic()))
+                        pending = learners.submit_update(batch, loss, step=step + len(submitted) + 1)
+                        submitted.append((pending, *drawn, time.monotonic()))
                 with job.interrupts.shield():
                     metrics = finish()
                 bar.step(state["step"], f"loss {metrics[f'{learners.prefix}/loss']:.4f}")
@@ -226,7 +228,9 @@ def pretrain_sources(config: PretrainConfig, tokenizer: Any) -> tuple[dict[str, 
         trained, held_out[name] = split(texts_of(rows, "text", data), share, limit)
         if not trained:
             raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
-        sources[name] = document_source(Texts(rows, trained), data.weight, tokenizer, config.context_tokens)
+        sources[name] = replace(
+            document_source(Texts(rows, trained), data.weight, tokenizer, config.context_tokens), numbers=trained
+        )
     if config.held_out is None:
         return sources, None
     return sources, HeldOut(config.held_out, held_out, tokenizer, config.context_tokens)

@@ -4,6 +4,7 @@ Where workers run is decided here and nowhere else. Text, ids and scalars pass t
 Does not: restart a dead rollout or learner worker (the run ends with one line and can be resumed).
 """
 
+import math
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -16,7 +17,17 @@ from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.data.batch import Plan, plan_micro_batches
-from rlreason.types import BatchSize, Group, Head, Loss, PromptTask, Scored, TrainSequence, UpdateStats
+from rlreason.types import (
+    BatchSize,
+    Group,
+    Head,
+    Loss,
+    NotFinite,
+    PromptTask,
+    Scored,
+    TrainSequence,
+    UpdateStats,
+)
 from rlreason.workers.cluster import get, worker_options
 from rlreason.workers.learner import LearnerWorker
 from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
@@ -24,6 +35,23 @@ from rlreason.workers.rollout import RolloutWorker
 
 CHUNKS_PER_WORKER = 32
 """Calls that a batch is cut into for each rollout worker: enough to overlap scoring, few enough to be cheap."""
+
+
+PROBED = 8
+"""Sequences that a model's output is tried on before it is written."""
+NAMED = 4
+"""Sequences that an error names; the event has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpdate:
+    """An optimizer step on its way."""
+
+    step: int
+    """Of the stage."""
+    sequences: list[TrainSequence]
+    stats: Any
+    """Object references of each rank's UpdateStats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +163,8 @@ class LearnerFleet:
         self.config = config
         self.prefix = {"language": "policy", "value": "critic", "score": "reward_model"}[head]
         """Of its metrics' keys."""
+        self._head = head
+        self._last: PendingUpdate | None = None
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
         address = get(self.workers[0].address.remote())
@@ -146,22 +176,45 @@ class LearnerFleet:
     def wait_ready(self) -> None:
         get(self._ready)
 
-    def submit_update(self, sequences: list[TrainSequence], loss: Loss) -> Any:
-        """Starts one optimizer step on the batch; `finish_update` waits for it."""
+    def submit_update(self, sequences: list[TrainSequence], loss: Loss, *, step: int) -> PendingUpdate:
+        """Starts one optimizer step on the batch; `finish_update` waits for it. `step`: the stage's, from 1."""
         size = BatchSize.of(sequences)
-        return [
+        stats = [
             worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, size)
             for worker, micros in zip(self.workers, self._plan(sequences), strict=True)
         ]
+        self._last = PendingUpdate(step, sequences, stats)
+        return self._last
 
-    def finish_update(self, pending: Any) -> dict[str, float]:
-        """Metrics of the step, over all ranks; loss, gradient norm and learning rate under `prefix`."""
-        return merge_stats(get(pending), self.prefix)
+    def finish_update(self, pending: PendingUpdate) -> dict[str, float]:
+        """Metrics of the step, over all ranks; loss, gradient norm and learning rate under `prefix`.
+
+        Raises NotFinite where the loss, the gradient or a trained weight is.
+        """
+        ranks = get(pending.stats)
+        require_finite(ranks, self.prefix, pending.step, pending.sequences)
+        return merge_stats(ranks, self.prefix)
+
+    def skip_updates(self, count: int) -> None:
+        """Tells the schedule of the learning rate of updates that were planned and are not made."""
+        if count:
+            get([worker.skip_updates.remote(count) for worker in self.workers])
+
+    def require_finite_output(self) -> None:
+        """Raises NotFinite where the present weights, finite or not, make no numbers of the last batch's shortest
+        sequences: such weights must not replace better ones on the disk.
+        """
+        if self._last is not None:
+            shortest = sorted(self._last.sequences, key=lambda sequence: len(sequence.tokens))[:PROBED]
+            self.score(shortest, "policy" if self._head == "language" else "value")
 
     def score(
         self, sequences: list[TrainSequence], what: Scored = "policy", temperature: float = 1.0
     ) -> list[list[float]]:
-        """Of each sequence's masked tokens: logprobs or values. The ranks share the work."""
+        """Of each sequence's masked tokens: logprobs or values. The ranks share the work.
+
+        Raises NotFinite where one of them is NaN or infinite.
+        """
         plan = self._plan(sequences)
         found = get(
             [
@@ -173,6 +226,13 @@ class LearnerFleet:
         for micros, of_rank in zip(plan, found, strict=True):
             for index, of_sequence in zip(chain(*micros), of_rank, strict=True):
                 scores[index] = of_sequence
+        bad = [one for one, found in zip(sequences, scores, strict=True) if not all(map(math.isfinite, found))]
+        if bad:
+            model = "reference" if what == "reference" else self.prefix.replace("_", " ")
+            said = f"{'values' if what == 'value' else 'logprobs'} of the {model} are not finite on {named(bad)}"
+            if self._last is None:
+                raise NotFinite(f"before the first update {said}; try another dtype or model", origins(bad))
+            raise NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix)}", origins(bad))
         return scores
 
     def refresh_reference(self) -> None:
@@ -210,6 +270,37 @@ class LearnerFleet:
     def shutdown(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
+
+
+def require_finite(ranks: list[UpdateStats], model: str, step: int, sequences: list[TrainSequence]) -> None:
+    """Raises NotFinite where one update's loss, gradient norm or trained weights are; `sequences`: its batch."""
+    figures = {f"{model}/loss": sum(rank.loss for rank in ranks), f"{model}/grad_norm": ranks[0].grad_norm}
+    figures["a trained weight"] = next((w for rank in ranks if not math.isfinite(w := rank.largest_weight)), 0.0)
+    bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
+    if bad:
+        suspects = {origin for rank in ranks for origin in rank.suspects}
+        batch = [one for one in sequences if one.origin in suspects] or sequences
+        raise NotFinite(
+            f"step {step}: {', '.join(bad)}; trained on {named(batch)}; {advice(model, ranks[0].lr)}", origins(batch)
+        )
+
+
+def advice(model: str, lr: float | None = None) -> str:
+    """What to try where a learner's numbers are not finite."""
+    key = "critic" if model == "critic" else "learner"
+    present = "" if lr is None else f" ({lr:g} in this step)"
+    return f"lower {key}.lr{present} or raise {key}.warmup_steps, and look at these rows"
+
+
+def origins(sequences: list[TrainSequence]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.origin for one in sequences if one.origin))
+
+
+def named(sequences: list[TrainSequence]) -> str:
+    """A few of the sequences' origins, and how many more there are."""
+    known = origins(sequences)
+    more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+    return ", ".join(known[:NAMED]) + more if known else f"{len(sequences)} sequences"
 
 
 def merge_stats(ranks: list[UpdateStats], model: str) -> dict[str, float]:

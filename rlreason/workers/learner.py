@@ -62,6 +62,9 @@ class LearnerWorker:
     def score(self, micro_batches: list[list[TrainSequence]], what: Scored, temperature: float) -> list[list[float]]:
         return self._engine.score(micro_batches, what, temperature)
 
+    def skip_updates(self, count: int) -> None:
+        self._engine.skip_updates(count)
+
     def refresh_reference(self) -> None:
         self._engine.refresh_reference()
 

@@ -42,7 +42,10 @@ def curve(model: Path, *, workers: int, zero_stage: int, pack_tokens: int | None
     learners = LearnerFleet(config, total_steps=NUM_STEPS, seed=0, model=str(model))
     learners.wait_ready()
     loss = CrossEntropyLoss()
-    steps = [learners.finish_update(learners.submit_update(batch, loss)) for batch in batches()]
+    steps = [
+        learners.finish_update(learners.submit_update(batch, loss, step=number))
+        for number, batch in enumerate(batches(), 1)
+    ]
     learners.shutdown()
     return [(step["policy/loss"], step["policy/grad_norm"]) for step in steps]
 

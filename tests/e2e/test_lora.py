@@ -51,7 +51,7 @@ def learner(model: Path, *, head: Any = "language", lora: dict[str, Any] | None 
 
 
 def step(learners: LearnerFleet, sequences: list[TrainSequence], loss: Any = CROSS_ENTROPY) -> dict[str, float]:
-    return learners.finish_update(learners.submit_update(sequences, loss))
+    return learners.finish_update(learners.submit_update(sequences, loss, step=1))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ class Rig:
         self.learners.send_weights(self.version)
 
     def gap(self) -> float:
-        return probe_gap(self.learners, self.rollouts, PROBE)
+        return probe_gap(self.learners.score(PROBES)[0], self.rollouts.prompt_logprobs(PROBE))
 
     def step(self, prompts: list[PromptTask]) -> dict[str, float]:
         """Samples, then one optimizer step with made-up rewards; nothing is synced."""

@@ -16,6 +16,7 @@ PARITY = 1e-5
 ROLLOUT = RolloutConfig(cpus=0.5, threads=1, max_context_tokens=64, max_response_tokens=16)
 LEARNER = LearnerConfig(cpus=0.5, threads=1, lr=3e-3, micro_batch_tokens=1024)
 PROBE = (1, 13, 7, 14, 9, 11, 5, 13, 7, 14, 5, 17, 6, 3, 17, 4, 2, 1, 10, 8, 19, 5, 12, 18, 16, 15)
+PROBES = [TrainSequence(tokens=PROBE, mask=(1,) * len(PROBE))]
 
 
 class Rig:
@@ -37,7 +38,7 @@ class Rig:
         self.learners.send_weights(self.version)
 
     def gap(self) -> float:
-        return probe_gap(self.learners, self.rollouts, PROBE)
+        return probe_gap(self.learners.score(PROBES)[0], self.rollouts.prompt_logprobs(PROBE))
 
     def step(self, prompts: list[PromptTask], temperature: float) -> dict[str, float]:
         """Samples, then one optimizer step with made-up rewards; nothing is synced."""
@@ -49,7 +50,7 @@ class Rig:
         ]
         assert {s.policy_version for group in groups for s in group.samples} == {self.version}
         loss = PolicyLoss(name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28}, temperature=temperature)
-        return self.learners.finish_update(self.learners.submit_update(sequences, loss))
+        return self.learners.finish_update(self.learners.submit_update(sequences, loss, step=1))
 
     def weights(self, path: Path) -> dict:
         from safetensors.torch import load_file

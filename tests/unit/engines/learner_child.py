@@ -23,6 +23,7 @@ from rlreason.types import (
     Head,
     Loss,
     PolicyLoss,
+    PreferenceLoss,
     RunError,
     TrainSequence,
     UpdateStats,
@@ -60,7 +61,7 @@ def sequences(*, on_policy: bool = False) -> list[TrainSequence]:
     """Nine of 3 to 19 tokens; each with some tokens out of the mask. Off-policy the ratio is that to `logprobs`."""
     draw = torch.Generator().manual_seed(1)
     found = []
-    for length in (19, 3, 7, 12, 5, 16, 9, 4, 11):
+    for number, length in enumerate((19, 3, 7, 12, 5, 16, 9, 4, 11)):
         tokens = torch.randint(3, 32, (length,), generator=draw).tolist()
         mask = (torch.rand(length, generator=draw) < 0.7).int().tolist()
         mask[-1] = 1
@@ -75,6 +76,7 @@ def sequences(*, on_policy: bool = False) -> list[TrainSequence]:
                 advantages=(advantage,) * length,
                 values=tuple(logprobs),
                 returns=(advantage,) * length,
+                origin=f"data row {number}",
             )
         )
     return found
@@ -200,12 +202,79 @@ def training(folder: Path) -> dict[str, Any]:
 
 
 def schedule(folder: Path) -> dict[str, Any]:
-    """All learning rates, and how far any weight moved in the first step."""
-    learner = engine(folder, total_steps=6, lr=1e-2, warmup_steps=2, lr_schedule="linear", min_lr_ratio=0.1)
+    """All learning rates where three of nine updates are never made, and how far any weight moved in the first one."""
+    learner = engine(folder, total_steps=9, lr=1e-2, warmup_steps=2, lr_schedule="linear", min_lr_ratio=0.1)
+    learner.skip_updates(2)
     before = weights(learner)
     lrs = [step(learner).lr]
     moved = max((weight - before[name]).abs().max().item() for name, weight in weights(learner).items())
+    learner.skip_updates(1)
     return {"lrs": [*lrs, *(step(learner).lr for _ in range(5))], "moved": moved}
+
+
+BROKEN: dict[str, tuple[Loss, Head, dict[str, Any]]] = {
+    "sft": (CROSS_ENTROPY, "language", {}),
+    "sft, ZeRO 1": (CROSS_ENTROPY, "language", {"zero_stage": 1}),
+    "sft, ZeRO 2": (CROSS_ENTROPY, "language", {"zero_stage": 2}),
+    "sft, ZeRO 3": (CROSS_ENTROPY, "language", {"zero_stage": 3}),
+    "sft, bfloat16, ZeRO 2": (CROSS_ENTROPY, "language", {"dtype": "bfloat16", "zero_stage": 2}),
+    "rl": (POLICY, "language", {}),
+    "critic": (VALUE, "value", {}),
+    "reward model": (PreferenceLoss(), "score", {}),
+    "rankings": (PreferenceLoss(name="plackett_luce"), "score", {}),
+    "dpo": (PreferenceLoss(beta=0.1), "language", {}),
+}
+
+
+def broken(folder: Path) -> dict[str, list[UpdateStats]]:
+    """Two steps of each at a learning rate that no model survives."""
+    found = {}
+    size = replace(SIZE, num_groups=3)
+    for name, (loss, head, keys) in BROKEN.items():
+        learner = engine(folder, head=head, **{"lr": 1e18, **keys})
+        ranked = [
+            replace(one, group=number // 3, place=1 + number % 3, reference_logprobs=one.logprobs)
+            for number, one in enumerate(sequences())
+        ]
+        if head == "score":
+            ranked = [replace(one, mask=(0,) * (len(one.mask) - 1) + (1,)) for one in ranked]
+        batches = [ranked[start : start + 3] for start in (0, 3, 6)]
+        found[name] = [learner.update(batches, loss, size) for _ in range(2)]
+    return found
+
+
+def poisoned(folder: Path) -> dict[str, tuple[float, UpdateStats]]:
+    """With LoRA, whole and in shards: the largest weight before and in a step after one weight was made NaN."""
+    found = {}
+    for zero_stage in (0, 3):
+        learner = engine(folder, lora={"rank": 2}, zero_stage=zero_stage)
+        before = learner._largest_weight()
+        trained: Any = learner._trainable()[0][1]
+        (trained.ds_tensor if zero_stage == 3 else trained.data).view(-1)[0] = torch.nan
+        found[f"ZeRO {zero_stage}"] = before, step(learner)
+    return found
+
+
+def extremes(folder: Path) -> dict[str, Any]:
+    """Batches with one sequence that breaks them, of which each is a micro-batch; and one that is masked throughout."""
+    found: dict[str, Any] = {}
+    for name, advantage in (("nan", float("nan")), ("infinite", float("inf")), ("1e30", 1e30), ("1e308", 1e308)):
+        batches = [[one] for one in sequences()]
+        batches[3] = [replace(batches[3][0], advantages=(advantage,) * len(batches[3][0].tokens))]
+        found[name] = engine(folder).update(batches, POLICY, SIZE)
+    masked = [[replace(one, mask=(0,) * len(one.mask)) for one in sequences()]]
+    size = BatchSize.of(masked[0])
+    found["masked"] = [_error(lambda of=of: engine(folder).update(masked, of, size)) for of in (POLICY, CROSS_ENTROPY)]
+    return found
+
+
+def broken_file(folder: Path) -> str:
+    """A checkpoint with one weight that is NaN."""
+    learner = engine(folder)
+    with torch.no_grad():
+        next(iter(learner.engine.module.parameters()))[0, 0] = torch.nan
+    learner.save_model(folder / "broken")
+    return _error(lambda: LearnerEngine(LearnerConfig(lr=1e-3), total_steps=4, seed=0, model=str(folder / "broken")))
 
 
 def policy(folder: Path) -> dict[str, Any]:
@@ -324,18 +393,21 @@ def _resumable(**changes: Any) -> LearnerEngine:
     """With dropout, so that the random state matters as well."""
     config = LearnerConfig(lr=1e-2, warmup_steps=1, lr_schedule="cosine", **changes)
     architecture = {**GPT2, "resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.3}
-    return LearnerEngine(config, total_steps=4, seed=0, architecture=architecture)
+    return LearnerEngine(config, total_steps=5, seed=0, architecture=architecture)
 
 
 def uninterrupted(folder: Path) -> dict[str, Any]:
     learner = _resumable()
+    learner.skip_updates(1)
     stats = [step(learner) for _ in range(4)]
     return {"stats": stats, "weights": weights(learner)}
 
 
 def stopped(folder: Path) -> list[UpdateStats]:
+    """Logprobs are asked for between the steps, which draws from dropout's random numbers and must not show."""
     learner = _resumable()
-    stats = [step(learner) for _ in range(2)]
+    learner.skip_updates(1)
+    stats = [(step(learner), learner.score(micro_batches(40)))[0] for _ in range(2)]
     (folder / "checkpoint").mkdir()
     learner.save_checkpoint(folder / "checkpoint")
     return stats

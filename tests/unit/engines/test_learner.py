@@ -14,11 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlreason.types import NotFinite
+from rlreason.workers.fleet import require_finite
+
 CHILD = Path(__file__).with_name("learner_child.py")
 SCENARIOS = [
     "base", "splits", "packed", "unpackable", "greedy", "empty_micro_batch", "training", "schedule", "policy",
     "on_policy", "penalty", "refreshed", "critic", "saved", "unused_parameter",
-    "short_first_step", "checkpointing", "uninterrupted", "stopped", "full_disk",
+    "short_first_step", "checkpointing", "uninterrupted", "stopped", "full_disk", "broken", "poisoned", "extremes",
+    "broken_file",
 ]  # fmt: skip
 RESUME_SCENARIOS = ["resumed", "other_layout"]
 Results = Callable[[str], Any]
@@ -298,3 +302,35 @@ def test_a_checkpoint_of_another_layout_is_refused(results: Results) -> None:
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(results: Results) -> None:
     assert results("full_disk").startswith("cannot write") and "\n" not in results("full_disk")
+
+
+def test_numbers_that_are_not_finite_are_seen_in_the_step_that_makes_them(results: Results, child: Any) -> None:
+    rows = child.sequences()
+    for name, (first, second) in results("broken").items():
+        require_finite([first], "policy", 1, rows)  # the weights jump, and are finite still
+        with pytest.raises(NotFinite, match=r"^step 2: policy/loss is nan, policy/grad_norm is inf") as error:
+            require_finite([second], "policy", 2, rows)
+        assert "lower learner.lr (1e+18 in this step)" in str(error.value) and "\n" not in str(error.value), name
+        assert error.value.batch == tuple(f"data row {number}" for number in range(9)), name
+
+
+def test_the_weights_of_an_adapter_are_checked_whole_or_in_shards(results: Results, child: Any) -> None:
+    for before, stats in results("poisoned").values():
+        assert 0 < before < 1
+        with pytest.raises(NotFinite, match=r"policy/loss is nan, .*a trained weight is nan; trained on data row 0, "):
+            require_finite([stats], "policy", 1, child.sequences())
+
+
+def test_the_sequence_that_breaks_a_batch_is_named(results: Results, child: Any) -> None:
+    found = results("extremes")
+    for name in ("nan", "infinite", "1e308"):
+        with pytest.raises(NotFinite, match="policy/loss is (nan|inf|-inf), .* trained on data row 3; lower") as error:
+            require_finite([found[name]], "policy", 7, child.sequences())
+        assert error.value.batch == ("data row 3",)
+    with pytest.raises(NotFinite, match="^step 7: policy/grad_norm is inf; trained on data row 0, .* and 5 more; "):
+        require_finite([found["1e30"]], "policy", 7, child.sequences())
+    assert found["masked"] == ["this batch has no token to train on: every one is masked"] * 2
+
+
+def test_a_model_whose_weights_are_not_numbers_is_refused(results: Results) -> None:
+    assert "1 of its weights are NaN or infinite, model.embed_tokens.weight among them" in results("broken_file")

@@ -101,7 +101,7 @@ def test_dpo_keeps_a_reference(tmp_path: Path, stage: str, keep_reference: bool)
     assert f"about {expected:.2f} GiB" in describe(tmp_path / "stage.yaml", [])
 
 
-def test_a_guard_keeps_a_reference_and_scorers_hold_every_reward_model(tmp_path: Path) -> None:
+def test_only_a_guard_that_watches_kl_keeps_a_reference_and_scorers_hold_every_reward_model(tmp_path: Path) -> None:
     LlamaConfig(hidden_size=1024, num_hidden_layers=8).save_pretrained(tmp_path / "model")
     num_parameters = count_parameters(LlamaConfig.from_pretrained(tmp_path / "model"))
     model = str(tmp_path / "model")
@@ -109,10 +109,11 @@ def test_a_guard_keeps_a_reference_and_scorers_hold_every_reward_model(tmp_path:
     body |= {"samples_per_prompt": 2, "learner": {"lr": 1e-3}}
     body |= {"rewards": [{"name": "one", "model": model}, {"name": "two", "model": model}]}
     (tmp_path / "rl.yaml").write_text(yaml.safe_dump(body))
-    for guard, keep_reference in (("null", False), ("{}", True)):
+    for guard, keep_reference in (("null", False), ("{}", False), ("{max_kl: 1.0}", True)):
         text = describe(tmp_path / "rl.yaml", [f"guard={guard}"])
         expected = learner_bytes(num_parameters, LearnerConfig(lr=1e-3), keep_reference=keep_reference) / GIB
         assert f"learner: 1 worker(s) x 1 CPU, about {expected:.2f} GiB" in text
+        assert guard == "null" or f"guard: warn, by drift alone, with{'' if keep_reference else 'out'} a ref" in text
         assert f"scorer: 1 worker(s) x 1 CPU, about {2 * 4 * num_parameters / GIB:.2f} GiB" in text
     (tmp_path / "rl.yaml").write_text(yaml.safe_dump(body | {"rewards": [{"name": "one", "model": "on/a-hub"}]}))
     assert "scorer: 1 worker(s) x 1 CPU\n" in describe(tmp_path / "rl.yaml", [])

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.stages.evaluate import at_k, require_reward, require_tasks, sample_rows
-from rlreason.stages.rl import next_kl_coef, require_functions, update
+from rlreason.stages.rl import next_kl_coef, require_functions, require_parity, update
 from rlreason.stages.rl_batch import (
     broken_rewards,
     minibatches,
@@ -24,6 +25,7 @@ from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
 from rlreason.stages.rl_guard import require_gold
 from rlreason.types import (
     Group,
+    NotFinite,
     PolicyLoss,
     PromptTask,
     RunError,
@@ -113,16 +115,52 @@ def test_a_timeout_of_a_shipped_reward_counts_as_zero() -> None:
     assert metrics["reward/error_rate"] == 0.0 and metrics["verdict/timeout"] == 1.0
 
 
+class Unasked:
+    """Stands where the learners are: fails if it is asked to train, and notes what else it is told."""
+
+    def __init__(self) -> None:
+        self.skipped = self.refreshed = 0
+
+    def skip_updates(self, count: int) -> None:
+        self.skipped += count
+
+    def refresh_reference(self) -> None:
+        self.refreshed += 1
+
+
 def test_a_batch_of_which_nothing_is_left_is_empty() -> None:
-    """No optimizer step: there are no learners here that could be asked."""
-    no_learners: Any = None
+    """No optimizer step; the schedule of each model that would have learned is told, the reference is refreshed."""
+    no_learners: Any = Unasked()
     broken = [group(0, [0.0, 0.0], ["timeout", "timeout"]), group(1, [0.0], ["verifier_error"])]
     for rule in ({}, {"mode": "gdpo"}):
         found = update(rl_config(combine=rule), no_learners, None, broken, 0, None)
-        assert found == {"time/update_s": 0.0}
+        assert "policy/loss" not in found and found["throughput/train_tokens_per_s"] == 0.0
     cut_off = [group(0, [1.0, 0.0], finish_reason="length")]
     found = update(rl_config(algorithm={"mask_truncated": True}), no_learners, None, cut_off, 0, None)
     assert "policy/loss" not in found and found["throughput/train_tokens_per_s"] == 0.0
+    assert (no_learners.skipped, no_learners.refreshed) == (3, 0)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_an_empty_batch_shortens_schedules_and_the_reference_is_refreshed_when_it_is_due(step: int) -> None:
+    """The policy waits two steps for its critic, and its schedule does not count them."""
+    algorithm = {"preset": "ppo", "critic_warmup_steps": 2, "epochs": 2, "minibatches": 2}
+    algorithm |= {"kl": {"estimator": "k1", "coef": 0.1, "refresh_every": 2}}
+    config, policy, critic = rl_config(steps=10, algorithm=algorithm), Unasked(), Unasked()
+    assert config.policy_updates == 8 * 4
+    update(config, policy, critic, [group(0, [0.0], ["timeout"])], step, 0.1)  # type: ignore[arg-type]
+    assert (policy.skipped, critic.skipped) == (0 if step < 2 else 4, 4)
+    assert policy.refreshed == (step in (1, 3))
+
+
+def test_a_policy_that_has_diverged_is_not_blamed_on_a_stale_weight() -> None:
+    config = rl_config()
+    require_parity(1e-5, -2.0, 3, config)
+    for gap in (0.1, nan):
+        with pytest.raises(RunError, match="after sync 3 learner and engine disagree: .* a weight is stale"):
+            require_parity(gap, -2.0, 3, config)
+        with pytest.raises(NotFinite, match="after step 3 the policy has diverged: .* -1e.09 nats.*; lower learner.lr"):
+            require_parity(gap, -1e9, 3, config)
 
 
 def test_a_reward_of_another_source_is_not_in_the_group() -> None:
