@@ -77,7 +77,8 @@ def encode_prompt(
 ) -> tuple[str, tuple[int, ...]]:
     """The prompt as the model sees it: text and ids.
 
-    With a chat template the prompt is a user turn and the assistant's header is added; with `chat=False` or without
+    With a chat template the prompt is a user turn and the assistant's header is added; messages that end in an
+    assistant turn are that turn's beginning, which the model continues. With `chat=False` or without
     a template it is plain text after the beginning-of-sequence token, as documents begin in pretraining.
     """
     if not chat or tokenizer.chat_template is None:
@@ -91,10 +92,25 @@ def encode_prompt(
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]
     template, special = _template(tokenizer), _special(tokenizer)
-    _frame(template, special)
-    (text,), _ = _render(template, special, [messages], prompt=True)
+    tail, _ = _frame(template, special)
+    is_begun = _is_assistant(messages[-1])
+    (text,), _ = _render(template, special, [messages], prompt=not is_begun)
     _require_written(messages, text)
+    if is_begun:
+        text = _opened_again(text, messages[-1]["content"], tail)
     return text, tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _opened_again(text: str, content: str, tail: str) -> str:
+    """The rendered text without the end of its last turn. UserError where the template writes that turn otherwise."""
+    begun = text.removesuffix(tail)
+    if not text.endswith(tail) or not begun.endswith(content.rstrip()):
+        raise UserError(
+            "the chat template rewrites an assistant turn at the end of a prompt, so it cannot be continued; "
+            "end the prompt with the user's turn"
+        )
+    # Most templates strip the text; the space before the continuation is the prompt's.
+    return begun + content[len(content.rstrip()) :] if not begun.endswith(content) else begun
 
 
 def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> TrainSequence:

@@ -80,6 +80,35 @@ def check_messages(messages: Sequence[Message], where: str) -> None:
         raise UserError(f"{where}: an assistant turn is empty")
 
 
+def is_messages(value: Any) -> bool:
+    """A list of messages, with roles and text; which roles there are the chat template knows."""
+    return isinstance(value, list | tuple) and bool(value) and all(map(is_message, value))
+
+
+def is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+
+
+def without_nulls(value: Any) -> Any:
+    """Without the keys that are null, nested ones too: in Parquet each message has the keys of all others, and a
+    template that asks for `tool_calls` means some.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def check_prompt(messages: Sequence[Message], system: str | None, where: str) -> None:
+    """Raises UserError for a second system message, `system` counted, or one that does not stand first."""
+    places = [place for place, message in enumerate(messages) if message["role"] == "system"]
+    if places and system is not None:
+        raise UserError(f"{where} has a system message, and so has the configuration; take one of them out")
+    if len(places) > 1:
+        raise UserError(f"{where} has {len(places)} system messages; join them, since templates write only the first")
+    if places and places[0]:
+        raise UserError(f"{where}: a system message stands first or nowhere")
+
+
 def _form(row: Row, where: str) -> Form:
     if _is_turns(row):
         return _turns
@@ -156,6 +185,8 @@ def _turn(item: Mapping[str, Any]) -> list[Message]:
 
 def _answered(row: Mapping[str, Any], question: str, answer: str) -> list[Message]:
     asked, replied = row[question], row[answer]
+    if not isinstance(asked, str | list | tuple):
+        raise UserError(f"`{question}` is {type(asked).__name__}, not text")
     if question == "instruction" and row.get("input"):
         asked = f"{asked}\n\n{row['input']}"
     before = _turns(asked) if isinstance(asked, list | tuple) else [_message("user", asked, row)]

@@ -15,7 +15,8 @@ from typing import Any
 
 from rlreason.config.data import PreferenceSource
 from rlreason.data.chat import encode_conversation, encode_prompt
-from rlreason.data.tasks import load_rows, origin
+from rlreason.data.forms import check_prompt, is_messages, without_nulls
+from rlreason.data.rows import load_rows, origin
 from rlreason.types import Message, Task, TrainSequence, UserError
 
 SCORES = "reward_model.json"
@@ -123,10 +124,12 @@ def _preference(row: Mapping[str, Any], *, margin: bool) -> Preference:
         if prompt != other:
             raise UserError("`chosen` and `rejected` do not begin with the same prompt")
         responses, places = [chosen, rejected], [1, 2]
-    if isinstance(prompt, list):
-        prompt = tuple(prompt)
-    is_chat = isinstance(prompt, tuple) and prompt and all(_is_message(message) for message in prompt)
-    if not isinstance(prompt, str) and not is_chat:
+    if is_messages(prompt):
+        prompt = tuple(without_nulls(prompt))
+        check_prompt(prompt, None, "`prompt`")
+        if prompt[-1]["role"] == "assistant":
+            raise UserError("the prompt ends in an assistant turn; the answers are to be the whole of that turn")
+    elif not isinstance(prompt, str):
         raise UserError("`prompt` is neither text nor a list of messages, each with role and content")
     if len(responses) < 2 or not all(isinstance(response, str) for response in responses):
         raise UserError("a ranking needs two answers or more, each of them text")
@@ -144,11 +147,7 @@ def _split(row: Mapping[str, Any], column: str) -> tuple[Any, Any]:
     value, prompt = row[column], row.get("prompt")
     if not isinstance(value, list):
         return prompt, value
-    if not value or not all(_is_message(message) for message in value) or value[-1]["role"] != "assistant":
+    if not is_messages(value) or value[-1]["role"] != "assistant":
         raise UserError(f"`{column}` is a list, but no messages that end in the assistant's turn")
     before = tuple(value[:-1])
     return before or prompt, value[-1]["content"]
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))

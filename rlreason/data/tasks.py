@@ -1,98 +1,93 @@
-"""Rows of any data set, and tasks from rows. Raises UserError with the path, the column and what there is."""
+"""Tasks from rows. Raises UserError with the data, the row and the column.
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+A gold reaches the reward as the file spells it: text as it is, a number with its digits, a date in ISO 8601. What is no
+gold (null in a list, NaN, bytes, an object) is refused. The rows of verl (`reward_model.ground_truth`) and of TRL
+(`solution`, `ground_truth`) are read as they are.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
+from numbers import Integral, Real
+from string import Formatter
 from typing import Any
 
-from rlreason.config.data import DataConfig, TaskConfig
-from rlreason.paths import find_function, require_arguments
-from rlreason.runlog import file_hash
+from rlreason.config.data import TaskConfig
+from rlreason.data.forms import check_prompt, is_messages, without_nulls
+from rlreason.data.json_rows import Row, Spelled, SpelledInteger
+from rlreason.data.rows import fingerprint as fingerprint
+from rlreason.data.rows import load_rows, origin, require_column
+from rlreason.data.rows import open_rows as open_rows
+from rlreason.data.rows import texts_of as texts_of
 from rlreason.types import Task, UserError, read_tests
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"} | dict.fromkeys(
-    SEPARATORS, "csv"
-)
-Rows = Sequence[dict[str, Any]]
-
-
-def open_rows(config: DataConfig) -> Rows:
-    """The rows in the data set's order, at least one; a data set's are read from disk as they are asked for."""
-    rows = _generated(config) if config.generate is not None else _data_set(config)
-    if config.limit is not None and config.limit < len(rows):
-        rows = rows[: config.limit] if isinstance(rows, list) else rows.select(range(config.limit))
-    if not len(rows):
-        raise UserError(f"data `{origin(config)}`: no rows")
-    return rows
-
-
-def load_rows(config: DataConfig) -> list[dict[str, Any]]:
-    """All rows of `open_rows`, in memory."""
-    rows: Any = open_rows(config)
-    return rows if isinstance(rows, list) else list(rows.to_list())
-
-
-def fingerprint(config: DataConfig) -> str:
-    """A hash of the rows that a run reads and of their order: the same wherever the files lie and whenever they were
-    written. Local files are read whole, at about 1 GB/s; a function is called unless this process has its rows' hash.
-    UserError as in `open_rows`.
-    """
-    if config.generate is not None:
-        if _made_by(config) not in _made:
-            _generated(config)
-        found = [_made[_made_by(config)]]
-    else:
-        files, builder = _files(config)
-        found = [file_hash(file) for file in files] if builder else [_data_set(config)._fingerprint]
-    return hashlib.sha256(json.dumps([found, config.name, config.split, config.limit]).encode()).hexdigest()
-
-
-def texts_of(rows: Any, column: str, config: DataConfig) -> Iterator[str]:
-    """One column of `open_rows`, read as it is asked for. UserError where there is none of that name, or no text."""
-    require_column(rows, column, config)
-    if isinstance(rows, list):
-        values = (row[column] for row in rows)
-    else:
-        values = (value for batch in rows.select_columns([column]).iter(1000) for value in batch[column])
-    for number, text in enumerate(values):
-        if not isinstance(text, str):
-            raise UserError(f"data `{origin(config)}`, row {number}: `{column}` is not text")
-        yield text
+ANSWER = "answer"
+"""The column of the gold answers where the configuration names no other."""
+OTHER_ANSWERS = ("ground_truth", "solution", "reward_model.ground_truth")
+"""What TRL's and verl's rows call it."""
 
 
 def load_tasks(config: TaskConfig, source: str = "") -> list[Task]:
     return tasks_of(load_rows(config), config, source)
 
 
-def tasks_of(rows: list[dict[str, Any]], config: TaskConfig, source: str = "") -> list[Task]:
+def tasks_of(rows: Sequence[Row], config: TaskConfig, source: str = "") -> list[Task]:
     """One task a row, with ids that are stable over runs: the source's name and the row number."""
-    wanted = [config.prompt_column] + ([config.answer_column] if config.answer_column else [])
-    for column in wanted:
-        require_column(rows, column, config)
+    if not rows:
+        return []
+    require_column(rows[0], config.prompt_column, 0, config)
+    answer_column = _answer_column(rows[0], config)
     name = source or origin(config)
-    return [_task(row, index, name, config) for index, row in enumerate(rows)]
+    tasks = [_task(row, index, name, config, answer_column) for index, row in enumerate(rows)]
+    # Where no row of a source has a gold, tests or the reward itself decide.
+    judged = {task.source for task in tasks if task.answer is not None}
+    for index, task in enumerate(tasks):
+        if task.answer is None and not task.tests and task.source in judged and answer_column is not None:
+            raise UserError(
+                f"data `{origin(config)}`, row {index}: `{answer_column}` is null, and other rows have a gold there; "
+                "take the row out, or give it one"
+            )
+    return tasks
 
 
-def require_column(rows: Rows, column: str, config: DataConfig) -> None:
-    """Raises UserError for a row without it. A data set's rows have the same columns, a function's may not."""
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows[0]]):
-        where = f"data `{origin(config)}`" + (f", row {number}" if number else "")
-        if not isinstance(row, Mapping):
-            raise UserError(f"{where}: a row is a {type(row).__name__}, not a dict of columns")
-        if column not in row:
-            raise UserError(f"{where}: no column `{column}`; its columns are {', '.join(map(str, row))}")
+def _answer_column(row: Mapping[str, Any], config: TaskConfig) -> str | None:
+    """The column of the golds; another known one where the rows have no `answer`."""
+    column = config.answer_column
+    if column is None or _has(row, column):
+        return column
+    others = [name for name in OTHER_ANSWERS if _has(row, name)] if column == ANSWER else []
+    if column == ANSWER and row.get("tests") and others in ([], ["solution"]):
+        return None  # tests decide, and the solution is a program
+    if len(others) > 1:
+        raise UserError(
+            f"data `{origin(config)}`: the gold may be {' or '.join(f'`{name}`' for name in others)}; name one: "
+            f"`answer_column: {others[0]}`"
+        )
+    if not others:
+        require_column(row, column, 0, config)
+    return others[0]
 
 
-def origin(config: DataConfig) -> str:
-    return str(config.path or config.generate)
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    outer, dot, inner = column.partition(".")
+    return column in row or bool(dot and isinstance(row.get(outer), Mapping) and inner in row[outer])
 
 
-def _task(row: dict[str, Any], index: int, source: str, config: TaskConfig) -> Task:
-    where = f"data `{source}`, row {index}"
+def _value(row: Mapping[str, Any], column: str) -> Any:
+    outer, _, inner = column.partition(".")
+    return row[column] if column in row else row[outer][inner]
+
+
+def _task(row: Any, index: int, source: str, config: TaskConfig, answer_column: str | None) -> Task:
+    where = f"data `{origin(config)}`, row {index}"
+    for column in (config.prompt_column, answer_column):
+        if column is not None and not (isinstance(row, Mapping) and _has(row, column)):
+            require_column(row, column, index, config)
     prompt = row[config.prompt_column]
-    if _is_chat(prompt):
+    if is_messages(prompt):
+        prompt = without_nulls(prompt)
+        check_prompt(prompt, config.system, f"{where}: `{config.prompt_column}`")
         prompt = tuple(prompt)
     elif not isinstance(prompt, str):
         raise UserError(
@@ -101,118 +96,67 @@ def _task(row: dict[str, Any], index: int, source: str, config: TaskConfig) -> T
     if config.template is not None:
         if not isinstance(prompt, str):
             raise UserError(f"{where}: `template` is for text, this prompt is a list of messages")
-        prompt = fill(config.template, row, prompt, f"data `{source}`: `template`")
-    answer = row[config.answer_column] if config.answer_column else None
-    used = {config.prompt_column, config.answer_column, "tests", "source"}
+        prompt = fill(config.template, row, prompt, f"{where}: `template`")
+    tests = read_tests(row.get("tests"), where)
+    answer = None if answer_column is None else _golds(_value(row, answer_column), f"{where}: `{answer_column}`", tests)
+    used = {config.prompt_column, "tests", "source", *([ANSWER] if answer_column == ANSWER else [])}
     return Task(
         id=f"{source}:{index}",
         prompt=prompt,
-        answer=tuple(map(str, answer)) if isinstance(answer, list) else None if answer is None else str(answer),
-        tests=read_tests(row.get("tests"), where),
+        answer=answer,
+        tests=tests,
         source=str(row.get("source") or source),
         columns={key: value for key, value in row.items() if key not in used},
     )
 
 
+def _golds(value: Any, where: str, tests: Sequence[Any]) -> str | tuple[str, ...] | None:
+    """One gold, several of which any is right, or None for null; beside tests also for empty text."""
+    if value is None or (tests and value == ""):
+        return None
+    if isinstance(value, list | tuple):
+        if not value:
+            raise UserError(f"{where} is an empty list; take the row out, or give it a gold")
+        return tuple(_gold(item, f"{where}, item {place}") for place, item in enumerate(value))
+    return _gold(value, where)
+
+
+def _gold(value: Any, where: str) -> str:
+    """The text of one gold."""
+    match value:
+        case str() if value.strip():
+            return value
+        case str():
+            raise UserError(f"{where} is empty text, no gold; take the row out, or give it a gold")
+        case bool():
+            return "true" if value else "false"
+        case Spelled() | SpelledInteger():
+            return str(value)
+        case Integral():
+            return format(Decimal(int(value)), "f")
+        case Decimal() if value.is_finite():
+            return format(value, "f")
+        case Real() if math.isfinite(value):  # numpy's as well
+            return str(value)
+        case date() | time() if value == value:  # pandas' missing date equals nothing
+            return str(value.isoformat())
+    what = {float: "NaN or infinite", bytes: "bytes, not text", type(None): "null"}.get(type(value))
+    if isinstance(value, Mapping):
+        what = f"an object; name one of its keys, such as `answer_column: COLUMN.{next(iter(value), 'KEY')}`"
+    raise UserError(f"{where} is no gold: it is {what or f'a {type(value).__name__}: {value!r:.40}'}")
+
+
 def fill(template: str, row: Mapping[str, Any], prompt: str, where: str) -> str:
     """The template with `prompt`, and the row's other columns by their names. `where`: for UserError."""
+    values = {**row, "prompt": prompt}
     try:
-        return template.format(**{**row, "prompt": prompt})
+        for _, name, _, _ in Formatter().parse(template):
+            if name and values.get(name, "") is None:
+                raise UserError(f"{where} has `{{{name}}}`, and that column is null; take the row out, or fill it")
+        return template.format(**values)
+    except UserError:
+        raise
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{where} cannot be filled in: {error!r}; write braces twice; the columns are {', '.join(map(str, row))}"
         ) from None
-
-
-def _is_chat(prompt: Any) -> bool:
-    """Messages, with roles and text; which roles there are the chat template knows."""
-    return (
-        isinstance(prompt, list)
-        and bool(prompt)
-        and all(isinstance(item, Mapping) for item in prompt)
-        and all(isinstance(item.get(key), str) for item in prompt for key in ("role", "content"))
-    )
-
-
-_made: dict[str, str] = {}
-"""Hashes of the rows that functions returned, by `_made_by`."""
-
-
-def _made_by(config: DataConfig) -> str:
-    """The function, its arguments and, where it names one, the contents of its file."""
-    code = Path(str(config.generate).rpartition(":")[0])
-    return config.model_dump_json(include={"generate", "args"}) + (file_hash(code) if code.is_file() else "")
-
-
-def _generated(config: DataConfig) -> list[dict[str, Any]]:
-    """What the function itself raises is its author's to see, and is not caught."""
-    assert config.generate is not None
-    name, function = f"data `{config.generate}`", find_function(config.generate)
-    require_arguments(function, name, **config.args)
-    rows = function(**config.args)
-    if not isinstance(rows, Iterable):
-        raise UserError(f"{name}: returned {type(rows).__name__}, not rows; let it return a list of dicts")
-    found, digest = list(rows), hashlib.sha256()
-    for number, row in enumerate(found):
-        try:
-            digest.update(json.dumps(row, ensure_ascii=False, default=str, skipkeys=True).encode() + b"\n")
-        except UnicodeEncodeError as error:
-            half = ascii(error.object[error.start])
-            raise UserError(
-                f"{name}, row {number}: holds half a character, {half}; decode its text with errors='replace'"
-            ) from None
-    _made[_made_by(config)] = digest.hexdigest()
-    return found
-
-
-def _files(config: DataConfig) -> tuple[list[Path], str | None]:
-    """The local files that hold the rows, and the builder of `datasets` that reads them; None for a hub's name."""
-    path = Path(str(config.path))
-    if not path.is_dir():
-        if path.suffix in FORMATS and not path.is_file():
-            raise UserError(f"data `{path}`: no such file")
-        return [path], FORMATS.get(path.suffix)
-    # A folder of Parquet files is one split too, unless their names begin with those of several.
-    parts, name = sorted(path.glob("*.parquet")), config.split.partition("[")[0]
-    files = [part for part in parts if part.name.startswith(name)] or (parts if name == "train" else [])
-    return files, "parquet" if files else None
-
-
-def _data_set(config: DataConfig) -> Any:
-    """A `datasets.Dataset`, or [] for an empty file."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    path = Path(str(config.path))
-    # A file is one split, which the library calls train; a slice of it is a slice of the file.
-    _, bracket, places = config.split.partition("[")
-    options: dict[str, Any] = {}
-    files, builder = _files(config)
-    try:
-        if builder is None:
-            return datasets.load_dataset(str(config.path), config.name, split=config.split)
-        if not sum(file.stat().st_size for file in files):
-            return []
-        if builder == "csv":
-            options = _as_text(path, SEPARATORS[path.suffix])
-        data_files = [str(file) for file in files]
-        return datasets.load_dataset(builder, data_files=data_files, split="train" + bracket + places, **options)
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, ConnectionError) as error:
-        if isinstance(error, UserError):
-            raise
-        cause = error.__cause__ or error
-        raise UserError(f"data `{path}`: cannot be read: {' '.join(str(cause).split())[:300]}") from None
-
-
-def _as_text(path: Path, separator: str) -> dict[str, Any]:
-    """Options with which every cell of a CSV file stays as it is written: `007` is no 7 and `NA` not missing. An empty
-    cell is None.
-    """
-    import datasets
-    import pandas  # type: ignore[import-untyped]
-
-    head = pandas.read_csv(path, sep=separator, nrows=1, dtype=str)
-    if not isinstance(head.index, pandas.RangeIndex):  # else the first column would silently be an index
-        raise UserError(f"data `{path}`: row 0 has more cells than the header; name every column")
-    columns = datasets.Features({str(name): datasets.Value("string") for name in head.columns})
-    return {"sep": separator, "keep_default_na": False, "na_values": [""], "features": columns}

@@ -20,7 +20,8 @@ from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import EvaluateConfig, ModelStage, RolloutConfig, StageConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer
-from rlreason.data.tasks import load_tasks, origin
+from rlreason.data.rows import origin
+from rlreason.data.tasks import load_tasks
 from rlreason.rewards.combine import value_of
 from rlreason.rewards.votes import votes
 from rlreason.runlog import read_rows

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
-from rlreason.data.tasks import fill, load_rows, tasks_of
+from rlreason.data.rows import load_rows
+from rlreason.data.tasks import fill, tasks_of
 from rlreason.runlog import write_whole
 from rlreason.stages.console import say
 from rlreason.stages.evaluate import (

@@ -16,7 +16,7 @@ from rlreason.config.schema import DataStageConfig, PretrainConfig, SFTConfig
 from rlreason.data.chat import encode_conversations, encode_text, load_tokenizer, require_eos, thinking_of
 from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
-from rlreason.data.tasks import load_rows, open_rows, origin, texts_of
+from rlreason.data.rows import Rows, load_rows, open_rows, origin, texts_of
 from rlreason.paths import find_function
 from rlreason.stages.console import Progress
 from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
@@ -209,7 +209,7 @@ class Texts(Sequence[str]):
     """The documents at `places` of a data set, read from disk as they are drawn."""
 
     def __init__(self, rows: Any, places: Sequence[int]) -> None:
-        self._rows = rows if isinstance(rows, list) else rows.select_columns(["text"])
+        self._rows = rows.only("text") if isinstance(rows, Rows) else rows
         self._places = places
 
     def __len__(self) -> int:

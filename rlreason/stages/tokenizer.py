@@ -8,14 +8,14 @@ of them, and says so. The stage is short and has no checkpoints: `--resume` does
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.corpus import TokenizerConfig, TokenizerSource
 from rlreason.data.chat import load_tokenizer
-from rlreason.data.tasks import Rows, open_rows, texts_of
+from rlreason.data.rows import Row, open_rows, texts_of
 from rlreason.data.tokenizer import CHAT_TEMPLATE, compression, not_restored, train, utilisation
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import say
@@ -27,7 +27,7 @@ HELD_OUT = 50
 MEASURED = 200
 """Documents of each source that are measured, at most."""
 SAMPLES, SAMPLE_CHARACTERS = 10, 300
-Sources = list[tuple[TokenizerSource, Rows]]
+Sources = list[tuple[TokenizerSource, Sequence[Row]]]
 HARD_TEXTS = [
     "",
     " ",

@@ -152,7 +152,9 @@ def test_data_without_the_column_names_those_it_has(write_config: Callable[..., 
     assert "a.jsonl" in text and "no column `prompt`; its columns are question, answer" in text
 
 
-@pytest.mark.parametrize(("content", "says"), [("", "no rows"), ("\n\n", "no data"), ("[]", "no data")])
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "no rows"), ("\n\n", "no rows"), ("[]", "a row is to be a JSON object")]
+)
 def test_empty_data_is_an_error(content: str, says: str, write_config: Callable[..., Path], tmp_path: Path) -> None:
     data = tmp_path / "a.jsonl"
     data.write_text(content)

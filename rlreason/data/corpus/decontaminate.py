@@ -40,7 +40,7 @@ class Benchmarks:
 
 def load_benchmarks(rule: DecontaminationRule) -> Benchmarks:
     """UserError for a set that cannot be read, or in which nothing is long enough to be looked for."""
-    from rlreason.data.tasks import open_rows
+    from rlreason.data.rows import open_rows
 
     found = benchmarks_of({name: open_rows(config) for name, config in rule.data.items()}, rule.ngram)
     for name, count in found.counts.items():

@@ -14,7 +14,8 @@ from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardWorkerConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data.chat import load_tokenizer
-from rlreason.data.tasks import load_rows, tasks_of
+from rlreason.data.rows import load_rows
+from rlreason.data.tasks import tasks_of
 from rlreason.runlog import write_whole
 from rlreason.stages.console import Progress, say
 from rlreason.stages.evaluate import prompt_tasks, require_positions

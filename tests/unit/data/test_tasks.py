@@ -1,14 +1,18 @@
 """Rows of real files through `datasets`, and tasks from them."""
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlreason.config.data import DataConfig, TaskConfig
-from rlreason.data.tasks import fingerprint, load_rows, load_tasks, open_rows, texts_of
+from rlreason.data.rows import fingerprint, load_rows, open_rows, texts_of
+from rlreason.data.tasks import load_tasks
 from rlreason.types import UserError
 
 ROWS = [{"prompt": "3+4=", "answer": "7"}, {"prompt": "5*5=", "answer": "5"}, {"prompt": "9-1=", "answer": "8"}]
@@ -17,14 +21,6 @@ Write = Callable[[Path, list[dict[str, Any]]], None]
 
 def column_of(config: DataConfig, column: str) -> Iterator[str]:
     return texts_of(open_rows(config), column, config)
-
-
-@pytest.fixture(autouse=True)
-def _cache_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`datasets` writes what it read to its cache: not into the user's."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -90,15 +86,26 @@ def test_the_formats_give_the_same_tasks(tmp_path: Path, name: str, write: Write
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_cells_of_a_csv_file_stay_as_they_are_written(tmp_path: Path, name: str) -> None:
-    rows = [{"prompt": text, "answer": answer} for text, answer in [('a, b\t\n"c"', "007"), ("N/A", "1.50"), ("é", "")]]
+    texts = [('a, b\t\n"c"', "007", ""), ("N/A", "1.50", "x"), ("é", "1e5", "NA")]
+    rows = [{"prompt": text, "answer": answer, "note": note} for text, answer, note in texts]
     write_csv(tmp_path / name, rows)
     tasks = load_tasks(TaskConfig(path=str(tmp_path / name)))
-    assert [(task.prompt, task.answer) for task in tasks] == [(rows[0]["prompt"], "007"), ("N/A", "1.50"), ("é", None)]
+    assert [(task.prompt, task.answer, task.columns["note"]) for task in tasks] == [
+        (texts[0][0], "007", None), ("N/A", "1.50", "x"), ("é", "1e5", "NA")
+    ]  # fmt: skip
     assert load_rows(DataConfig(path=str(tmp_path / name), split="train[1:2]")) == rows[1:2]
 
 
 @pytest.mark.parametrize(
-    "text", ["prompt,answer\n", "prompt,answer\n1,2,3\n", "prompt,answer\n1,2\n1,2,3\n", 'p,a\n"1,2\n']
+    "text",
+    [
+        "prompt,answer\n",
+        "prompt,answer\n1,2,3\n",
+        "prompt,answer\n1,2\n1\n",
+        "prompt,prompt\n1,2\n",
+        "prompt,answer\n1,2\n1,2,3\n",
+        'p,a\n"1,2\n',
+    ],
 )
 def test_a_csv_file_that_is_empty_or_ragged_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text)
@@ -137,6 +144,165 @@ def test_tests_source_and_messages_are_kept(jsonl: Callable[..., TaskConfig]) ->
     (task,) = load_tasks(jsonl([{"prompt": messages, "answer": "7", "tests": tests, "source": "hand"}]), "set")
     assert task.prompt == tuple(messages) and task.tests == tuple(tests)
     assert (task.id, task.source, task.columns) == ("set:0", "hand", {})
+
+
+GOLDS = [
+    ("2024-01-02", "2024-01-02"),
+    (10**22, "1" + "0" * 22),
+    (2**63, "9223372036854775808"),
+    (7, "7"),
+    (7.5, "7.5"),
+    (-0.0, "-0.0"),
+    (["1/2", 0.5, 3], ("1/2", "0.5", "3")),
+    (True, "true"),
+    (" 7 ", " 7 "),
+]
+
+
+def test_golds_are_what_the_file_spells_whatever_stands_beside_them(jsonl: Callable[..., TaskConfig]) -> None:
+    tasks = load_tasks(jsonl([{"prompt": "p", "answer": value} for value, _ in GOLDS]))
+    assert [task.answer for task in tasks] == [text for _, text in GOLDS]
+    for value, text in GOLDS:
+        (task,) = load_tasks(jsonl([{"prompt": "p", "answer": value}]))
+        assert task.answer == text
+
+
+@pytest.mark.parametrize("text", ["7.0", "1e5", "1E+2", "-0", "0.10", "9" * 5000])
+def test_a_number_reaches_the_reward_with_its_digits_and_columns_stay_numbers(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"prompt": "p", "answer": {text}, "level": {text}, "n": {{"of": [2.0]}}}}')
+    (task,) = load_tasks(TaskConfig(path=str(tmp_path / "a.jsonl"), template="{prompt} {level}"))
+    assert (task.answer, task.prompt) == (text, f"p {text}")
+    sent = pickle.loads(pickle.dumps(task.columns))
+    assert type(sent["level"]) in (int, float) and sent["n"] == {"of": [2.0]} and type(sent["n"]["of"][0]) is float
+
+
+@pytest.mark.parametrize(
+    ("gold", "says"),
+    [
+        ('["42", null]', "row 1: `answer`, item 1 is no gold: it is null"),
+        ('["42", NaN]', "item 1 is no gold: it is NaN"),
+        ('[["42"]]', "item 0 is no gold: it is a list"),
+        ('["42", " "]', "item 1 is empty text"),
+        ("[]", "row 1: `answer` is an empty list"),
+        ("NaN", "row 1: `answer` is no gold: it is NaN"),
+        ("-Infinity", "it is NaN or infinite"),
+        ('{"ground_truth": "42"}', "row 1: `answer` is no gold: it is an object; name one of its keys"),
+        ('""', "row 1: `answer` is empty text"),
+        ("null", "row 1: `answer` is null, and other rows have a gold"),
+    ],
+)
+def test_what_is_no_gold_is_refused_with_row_and_column(tmp_path: Path, gold: str, says: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"prompt": "p", "answer": "7"}}\n{{"prompt": "p", "answer": {gold}}}\n')
+    assert says in refusal(TaskConfig(path=str(tmp_path / "a.jsonl")))
+
+
+def test_typed_golds_of_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    def golds(values: list[Any], kind: Any = None) -> list[Any]:
+        table = pyarrow.table({"prompt": ["p"] * len(values), "answer": pyarrow.array(values, kind)})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        return [task.answer for task in load_tasks(TaskConfig(path=str(tmp_path / "a.parquet")))]
+
+    assert golds([2**64 - 1, 7], pyarrow.uint64()) == ["18446744073709551615", "7"]
+    assert golds([0.1, 1e22, 7.0]) == ["0.1", "1e+22", "7.0"]
+    assert golds([0.1, 16777216.0], pyarrow.float32()) == ["0.1", "16777216.0"]
+    assert golds([Decimal("1.50"), Decimal("100.00")]) == ["1.50", "100.00"]
+    assert golds([date(2024, 1, 2)]) == ["2024-01-02"]
+    assert golds([datetime(2024, 1, 2, 3, 4, 5)], pyarrow.timestamp("ns")) == ["2024-01-02T03:04:05"]
+    assert golds([["1/2", "0.5"]]) == [("1/2", "0.5")]
+    for values, kind, says in (
+        ([7.0, float("nan")], None, "NaN"), ([b"42"], None, "bytes"), ([["42", None]], None, "item 1"),
+        ([7, None], None, "null"), ([{"ground_truth": "42"}], None, "object"),
+        ([{"a": 1}], pyarrow.map_(pyarrow.string(), pyarrow.int64()), "cannot be read"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=says):
+            golds(values, kind)
+
+
+def test_shards_of_parquet_keep_their_own_types(tmp_path: Path) -> None:
+    for number, answer in enumerate([None, "2024-01-01", 7, 7.5, "x"]):
+        write_parquet(tmp_path / f"{number}.parquet", [{"prompt": "p", "answer": answer}])
+    rows = load_rows(DataConfig(path=str(tmp_path)))
+    assert [row["answer"] for row in rows] == [None, "2024-01-01", 7, 7.5, "x"]
+    assert type(rows[2]["answer"]) is int
+
+
+def test_rows_of_verl_are_read_as_they_are(tmp_path: Path) -> None:
+    row = {
+        "data_source": "openai/gsm8k",
+        "prompt": [{"role": "user", "content": "3+4="}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "7"},
+        "extra_info": {"index": 0, "answer": "3+4=7", "split": "train"},
+    }
+    for name, write in (("a.parquet", write_parquet), ("a.jsonl", write_jsonl)):
+        write(tmp_path / name, [row])
+        (task,) = load_tasks(TaskConfig(path=str(tmp_path / name)), "set")
+        assert (task.answer, task.prompt, task.source) == ("7", tuple(row["prompt"]), "set")
+        assert task.columns == {key: value for key, value in row.items() if key != "prompt"}
+
+
+@pytest.mark.parametrize("column", ["solution", "ground_truth", "answer"])
+@pytest.mark.parametrize("prompt", ["3+4=", [{"role": "user", "content": "3+4="}]])
+def test_rows_of_trl_are_read_as_they_are(jsonl: Callable[..., TaskConfig], column: str, prompt: Any) -> None:
+    (task,) = load_tasks(jsonl([{"prompt": prompt, column: 7.0, "level": 2}]))
+    assert task.answer == "7.0" and task.columns == {"level": 2} | ({column: 7.0} if column != "answer" else {})
+
+
+def test_a_gold_in_doubt_is_asked_for(jsonl: Callable[..., TaskConfig]) -> None:
+    rows = [{"prompt": "p", "solution": "7", "ground_truth": "8"}]
+    assert "the gold may be `ground_truth` or `solution`" in refusal(jsonl(rows))
+    assert load_tasks(jsonl(rows, answer_column="solution"))[0].answer == "7"
+    nested = [{"prompt": "p", "meta": {"gold": 7}}]
+    assert load_tasks(jsonl(nested, answer_column="meta.gold"))[0].answer == "7"
+    assert "no column `meta.gold`" in refusal(
+        jsonl([*nested, {"prompt": "p", "meta": None}], answer_column="meta.gold")
+    )
+
+
+def test_tests_decide_where_there_is_no_answer(jsonl: Callable[..., TaskConfig]) -> None:
+    tests = [{"type": "stdio", "input": "1", "output": "2"}]
+    (task,) = load_tasks(jsonl([{"prompt": "p", "tests": tests, "solution": "print(2)"}]))
+    assert (task.answer, task.tests, task.columns) == (None, tuple(tests), {"solution": "print(2)"})
+    assert load_tasks(jsonl([{"prompt": "p", "tests": tests, "answer": ""}]))[0].answer is None
+
+
+def test_null_in_every_row_leaves_the_verdict_to_the_reward_source_by_source(jsonl: Callable[..., TaskConfig]) -> None:
+    rows = [{"prompt": "p", "answer": None, "source": "open"}, {"prompt": "p", "answer": "7", "source": "sums"}]
+    assert [task.answer for task in load_tasks(jsonl(rows))] == [None, "7"]
+
+
+def test_null_keys_of_messages_are_dropped(tmp_path: Path) -> None:
+    messages = [
+        {"role": "system", "content": "s", "name": "x", "tool_calls": None},
+        {"role": "user", "content": "u", "name": None, "tool_calls": [{"id": "1", "function": None}]},
+    ]
+    expected = (
+        {"role": "system", "content": "s", "name": "x"},
+        {"role": "user", "content": "u", "tool_calls": [{"id": "1"}]},
+    )
+    for name, write in (("a.parquet", write_parquet), ("a.jsonl", write_jsonl)):
+        write(tmp_path / name, [{"prompt": messages, "answer": "7"}])
+        (task,) = load_tasks(TaskConfig(path=str(tmp_path / name)))
+        assert task.prompt == expected
+
+
+def test_two_system_messages_are_refused(jsonl: Callable[..., TaskConfig]) -> None:
+    system, user = {"role": "system", "content": "s"}, {"role": "user", "content": "u"}
+
+    def said(messages: list[dict[str, str]], **settings: Any) -> str:
+        return refusal(jsonl([{"prompt": messages, "answer": "7"}], **settings))
+
+    assert "row 0: `prompt` has 2 system messages" in said([system, system, user])
+    assert "so has the configuration" in said([system, user], system="s")
+    assert "stands first or nowhere" in said([user, system, user])
+
+
+def test_a_column_that_is_null_does_not_become_none_in_a_template(jsonl: Callable[..., TaskConfig]) -> None:
+    rows = [{"prompt": "3+4=", "answer": "7", "unit": "apples"}, {"prompt": "3+4=", "answer": "7", "unit": None}]
+    assert "row 1: `template` has `{unit}`, and that column is null" in refusal(jsonl(rows, template="{prompt} {unit}"))
 
 
 def test_program_tests_may_be_json_text(jsonl: Callable[..., TaskConfig]) -> None:
