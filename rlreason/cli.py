@@ -1,4 +1,5 @@
-"""The command line. Exit status: 0 done, 1 the run failed, 2 the input is wrong (one line, no traceback).
+"""The command line. Exit status: 0 done, 1 the run failed, 2 the input is wrong (a line for each mistake, no
+traceback).
 
 Only the standard library and Typer are imported before a command runs, so that `--help` answers at once.
 """
@@ -177,19 +178,20 @@ def submit(
 
 def main() -> None:
     """Entry point of the `rlreason` command."""
-    from rlreason.types import RunError, UserError
+    from rlreason.types import RunError, UserError, lines_of
 
     try:
         app()
     except UserError as error:
-        sys.exit(_fail(f"error: {error}", 2))
+        sys.exit(_fail([f"error: {line}" for line in lines_of(error)], 2))
     except RunError as error:
-        sys.exit(_fail(f"failed: {error}", 1))
+        sys.exit(_fail([f"failed: {error}"], 1))
 
 
-def _fail(line: str, status: int) -> int:
+def _fail(lines: list[str], status: int) -> int:
     # Errors quote data: control characters and those that turn the direction of text stay out of the terminal.
-    print("".join(c if c.isprintable() else "?" for c in " ".join(line.split())), file=sys.stderr)
+    for line in lines:
+        print("".join(c if c.isprintable() else "?" for c in " ".join(line.split())), file=sys.stderr)
     return status
 
 

@@ -5,7 +5,7 @@ prompt/response split in training data; the mask says which tokens the policy wr
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +22,28 @@ configuration's `on_status`."""
 
 class UserError(ValueError):
     """The user's input is wrong. One line: what, where, how to mend it. Exit status 2."""
+
+
+class UserErrors(UserError):
+    """Several mistakes, told together so that they can be mended together."""
+
+    def __init__(self, errors: Iterable[UserError]) -> None:
+        self.lines = [line for error in errors for line in lines_of(error)]
+        """One for each mistake."""
+        super().__init__("; ".join(self.lines))
+
+
+def lines_of(error: UserError) -> list[str]:
+    """What a user reads, one line for each mistake."""
+    return error.lines if isinstance(error, UserErrors) else [str(error)]
+
+
+def raise_all(errors: Sequence[UserError]) -> None:
+    """Raises the only one as it is, several as one; nothing where there is none."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise UserErrors(errors)
 
 
 class RunError(RuntimeError):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from rlreason.config.base import Count, Strict
+from rlreason.config.base import Count, EmptyText, Strict
 
 Location = Annotated[str, AfterValidator(os.path.expanduser)]
 """A path or a name; `~` is the home directory."""
@@ -115,7 +115,7 @@ class HeldOutConfig(Strict):
     """At most so many of each source are measured."""
     every: Count = 500
     """Steps between measurements; there is one before the first step and one after the last as well."""
-    prompts: list[str] = Field(default_factory=list)
+    prompts: list[EmptyText] = Field(default_factory=list)
     """Beginnings of text that the model continues at each measurement, greedily, for the log."""
     continuation_tokens: Count = 32
     """Length of such a continuation."""

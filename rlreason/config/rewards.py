@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from rlreason.config.base import Count, Fraction, Strict, WorkerConfig
+from rlreason.config.base import Count, EmptyText, Fraction, Strict, WorkerConfig
 from rlreason.types import ScoreStatus
 
 Gib = Annotated[float, Field(gt=0)]
@@ -42,7 +42,7 @@ class RewardConfig(Strict):
 
     name: str
     """Its name in metrics and samples."""
-    path: str = ""
+    path: EmptyText = ""
     """`reward_fns/mine.py:reward` or `package.module:function`."""
     model: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     """In place of `path`, a reward model: a folder, hub name, or `stage:NAME` for an earlier stage of the recipe. Its
@@ -133,7 +133,7 @@ class ScorerConfig(WorkerConfig):
 class RewardWorkerConfig(WorkerConfig):
     """The reward workers."""
 
-    cpus: Fraction = 0.1
+    cpus: Fraction | None = 0.1
     gpus: Annotated[float, Field(ge=0, le=0)] = 0.0
     """None: rewards are checked on CPUs."""
     max_error_rate: Annotated[float, Field(ge=0, lt=1)] = 0.5

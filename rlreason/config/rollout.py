@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rlreason.config.base import Count, WorkerConfig
+from rlreason.config.base import CONTEXT_TOKENS, Count, WorkerConfig
 
 
 class RolloutConfig(WorkerConfig):
@@ -12,10 +12,10 @@ class RolloutConfig(WorkerConfig):
 
     tensor_parallel: Count = 1
     """GPUs (or on CPU processes) that one engine spans."""
-    max_context_tokens: Count = 2048
-    """Prompt and response together."""
-    max_response_tokens: Count = 512
-    """A response is cut here, with finish reason `length`."""
+    max_context_tokens: Count | None = None
+    """Prompt and response together; null: 2048, or what the model has positions for where that is less."""
+    max_response_tokens: Count | None = None
+    """A response is cut here, with finish reason `length`; null: 512, or half the context where that is less."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of training samples. Behaviour logprobs are those of this distribution."""
     stop: list[str] = Field(default_factory=list)
@@ -30,6 +30,22 @@ class RolloutConfig(WorkerConfig):
     """How new weights travel. `nccl`: between GPUs; `ipc`: on one shared GPU; both are vLLM's own."""
     sync_bucket_bytes: Count = 256 << 20
     """Weights travel in buckets of about this size (object store only)."""
+
+    @property
+    def context_tokens(self) -> int:
+        """`max_context_tokens`, or its default for a model of any length."""
+        return self.max_context_tokens or CONTEXT_TOKENS
+
+    @property
+    def response_tokens(self) -> int:
+        """`max_response_tokens`, or its default."""
+        return self.max_response_tokens or max(1, min(512, self.context_tokens // 2))
+
+    def within(self, num_positions: int | None) -> "RolloutConfig":
+        """With both limits written out, for a model of so many positions; None: it has no limit."""
+        context = self.max_context_tokens or min(CONTEXT_TOKENS, num_positions or CONTEXT_TOKENS)
+        fitted = self.model_copy(update={"max_context_tokens": context})
+        return fitted.model_copy(update={"max_response_tokens": fitted.response_tokens})
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rlreason.config.algorithm import OF_GROUPS, AlgorithmConfig
-from rlreason.config.base import BaseStageConfig, Count, Strict
+from rlreason.config.base import CONTEXT_TOKENS, BaseStageConfig, Count, Strict
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.data import (
     HeldOutConfig,
@@ -75,8 +75,11 @@ class StageConfig(BaseStageConfig):
             raise ValueError("rewards: two of them have the same name")
         if self.eval is not None and not self.rewards:
             raise ValueError("eval: needs at least one entry in `rewards` to judge the answers")
-        if self.rollout.max_response_tokens >= self.rollout.max_context_tokens:
-            raise ValueError("rollout.max_response_tokens must be smaller than rollout.max_context_tokens")
+        if self.rollout.response_tokens >= self.rollout.context_tokens:
+            raise ValueError(
+                f"rollout.max_response_tokens, {self.rollout.response_tokens}, must be smaller than "
+                f"rollout.max_context_tokens, {self.rollout.context_tokens}"
+            )
         return self
 
 
@@ -97,8 +100,14 @@ class TrainConfig(StageConfig):
 class DataStageConfig(TrainConfig):
     """What the stages share that train on rows, and send no weights to an engine."""
 
-    context_tokens: Annotated[int, Field(ge=2)] = 2048
-    """Longest sequence that is trained on; one token alone predicts nothing."""
+    context_tokens: Annotated[int, Field(ge=2)] | None = None
+    """Longest sequence that is trained on, at least 2: one token alone predicts nothing. null: 2048, or what the model
+    has positions for where that is less."""
+
+    @property
+    def sequence_tokens(self) -> int:
+        """`context_tokens`, or its default for a model of any length."""
+        return self.context_tokens or CONTEXT_TOKENS
 
     @model_validator(mode="after")
     def _sends_nothing(self) -> "DataStageConfig":
@@ -222,8 +231,10 @@ class RLConfig(TrainConfig):
     """Path, hub name, or `stage:NAME` for an earlier stage of the recipe."""
     tasks: TaskSets
     """Sets of problems by name, all shuffled together; one set alone may stand without a name."""
-    prompts_per_step: Count
-    samples_per_prompt: Count
+    learner: LearnerConfig = Field(default=None, validate_default=True)
+    """`lr`, where it is not given: 1e-6, with `lora` 1e-5."""
+    prompts_per_step: Count = 16
+    samples_per_prompt: Count = 8
     """Size of a group."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Policy versions that rollouts may run behind; 0 is on-policy."""
@@ -238,6 +249,14 @@ class RLConfig(TrainConfig):
     """Watches for a policy that pleases its reward models too well."""
     parity_tolerance: Annotated[float, Field(gt=0)] | None = None
     """Largest mean |learner - engine| logprob on the probe after a sync; null: 1e-4 in float32, 0.1 in bfloat16."""
+
+    @field_validator("learner", mode="before")
+    @classmethod
+    def _fill_lr(cls, learner: Any) -> Any:
+        if not isinstance(learner, dict | None):
+            return learner
+        given = learner or {}
+        return {"lr": 1e-5 if given.get("lora") is not None else 1e-6} | given
 
     @field_validator("critic", mode="before")
     @classmethod

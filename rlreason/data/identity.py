@@ -100,7 +100,7 @@ def load_card(path: str) -> Card:
     try:
         return Card.model_validate(read_mapping(Path(path)))
     except ValidationError as error:
-        raise UserError(f"identity card {path}: {explain(error, Card)}") from None
+        raise UserError(f"identity card {path}: {explain(error, Card)[0]}") from None
 
 
 def _topics(card: Card) -> list[Topic]:

@@ -132,7 +132,12 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
 
 def num_positions(model: str | None, architecture: dict[str, Any] | None = None) -> int | None:
     """The longest context that the model is made for; None where it has no limit."""
-    described = describe(model, architecture).get_text_config()
+    return positions_of(describe(model, architecture))
+
+
+def positions_of(configuration: Any) -> int | None:
+    """`num_positions` of a Hugging Face configuration."""
+    described = configuration.get_text_config()
     limit: int | None = getattr(described, "max_position_embeddings", None)
     rope = getattr(described, "rope_parameters", None) or {}
     if limit is not None and rope.get("rope_type") in ("linear", "dynamic"):  # other kinds count the factor in

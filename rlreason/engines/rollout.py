@@ -75,14 +75,14 @@ class RolloutEngine:
                     model=model,
                     dtype=dtype,
                     seed=seed,
-                    max_model_len=config.max_context_tokens,
+                    max_model_len=config.context_tokens,
                     max_num_seqs=config.max_concurrent,
                     tensor_parallel_size=config.tensor_parallel,
                     # torch.compile starts slower and runs no faster on CPU.
                     enforce_eager=on_cpu,
                     # A seeded request cannot be prefilled in parts on CPU (vLLM 0.32: its generator cannot step back).
                     enable_chunked_prefill=not on_cpu,
-                    max_num_batched_tokens=max(8192, config.max_context_tokens),
+                    max_num_batched_tokens=max(8192, config.context_tokens),
                     distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
                     logprobs_mode="processed_logprobs",
                     generation_config="vllm",

@@ -27,6 +27,7 @@ from rlreason.rewards.votes import votes
 from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_model, write_manifest
+from rlreason.stages.placement import evaluation_workers
 from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
 from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
@@ -54,17 +55,11 @@ def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture
     """
     if config.eval is None:
         return {}
-    require_positions(model, architecture, config.rollout.max_context_tokens, "rollout.max_context_tokens")
+    require_positions(model, architecture, config.rollout.context_tokens, "rollout.max_context_tokens")
     sets = task_sets(config.eval.tasks, config.rollout, tokenizer)
     require_reward(config.rewards, list(chain(*sets.values())))
     require_resources(evaluation_workers(config))
     return sets
-
-
-def evaluation_workers(config: StageConfig) -> dict[str, WorkerConfig]:
-    """What runs at the same time when answers are written and judged."""
-    scorers = {"scorers": config.scorers} if any(reward.model for reward in config.rewards) else {}
-    return {"rollout": config.rollout, **scorers, "reward_workers": config.reward_workers}
 
 
 @contextmanager
@@ -89,7 +84,7 @@ def rollout_fleet(
 ) -> Iterator[RolloutFleet]:
     """Rollout workers, which may be loading yet, with checked reward workers; `beside`: others at the same time."""
     rollout = rollout or config.rollout
-    require_positions(model, None, rollout.max_context_tokens, "rollout.max_context_tokens")
+    require_positions(model, None, rollout.context_tokens, "rollout.max_context_tokens")
     require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
     with checked_rewards(config, job) as rewards:
         rollouts = RolloutFleet(
@@ -173,7 +168,7 @@ def answers_hash(config: ModelStage, job: Job, asked: Any) -> str:
     `asked`: the questions and how they are sampled, as JSON values.
     """
     model = [config.model, job.inputs.get("parents"), config.dtype, config.seed]
-    rollout = [config.rollout.max_context_tokens, config.rollout.max_response_tokens, config.rollout.stop]
+    rollout = [config.rollout.context_tokens, config.rollout.response_tokens, config.rollout.stop]
     rewards = [reward.model_dump(mode="json") for reward in config.rewards]
     values = [model, asked, rollout, rewards, job.inputs.get("files")]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
@@ -276,12 +271,12 @@ def prompt_tasks(tasks: list[Task], data: TaskConfig, rollout: RolloutConfig, to
     kept = []
     for task in tasks:
         text, tokens = encode_prompt(tokenizer, task, data.system, chat=data.chat)
-        if len(tokens) > rollout.max_context_tokens - rollout.max_response_tokens:
+        if len(tokens) > rollout.context_tokens - rollout.response_tokens:
             if data.too_long == "drop":
                 continue
             raise UserError(
-                f"task {task.id}: a prompt of {len(tokens)} tokens and a response of {rollout.max_response_tokens} do "
-                f"not fit the context of {rollout.max_context_tokens}; raise rollout.max_context_tokens, lower "
+                f"task {task.id}: a prompt of {len(tokens)} tokens and a response of {rollout.response_tokens} do "
+                f"not fit the context of {rollout.context_tokens}; raise rollout.max_context_tokens, lower "
                 "rollout.max_response_tokens, or set `too_long: drop`"
             )
         kept.append(PromptTask(task=task, text=text, tokens=tokens))

@@ -1,40 +1,90 @@
-"""`rlreason plan`: what would run where, and what fits. Starts no worker and no Ray.
+"""`rlreason plan`: what would run where, and what of it this machine or the model has no room for.
+
+Starts no worker and no Ray. Where RAY_ADDRESS names a cluster nothing is compared with this machine.
 
 Memory is an estimate from parameter counts: weights, gradients and AdamW's states of a learner worker after ZeRO
 sharding, with the copies that it keeps; weights and cache of an engine. With LoRA only the adapter has gradients and
 states. Activations are not in it.
 """
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlreason.config.base import WorkerConfig
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.learner import LearnerConfig, LoRAConfig
-from rlreason.config.schema import DPOConfig, EvaluateConfig, ModelStage, PretrainConfig, RLConfig, SFTConfig
+from rlreason.config.schema import DataStageConfig, DPOConfig, EvaluateConfig, ModelStage, PretrainConfig, RLConfig
 from rlreason.data.corpus.clean import active_rules
 from rlreason.stages.lineage import PREFIX, references
+from rlreason.stages.placement import placed, within_model, worker_groups
 from rlreason.stages.recipe import Step, load_steps
+from rlreason.types import UserError
+from rlreason.workers.cluster import Machine, cores, require_fit, this_machine
 
 BYTES = {"float32": 4, "bfloat16": 2}
 GIB = 2**30
+NAMES = {"reward_workers": "reward", "scorers": "scorer"}
+"""Workers are told of in the singular."""
 
 
-def describe(path: Path, overrides: list[str]) -> str:
-    """The plan of a stage or recipe as text."""
+def describe(path: Path, overrides: list[str], machine: Machine | None = None) -> str:
+    """The plan of a stage or recipe as text. `machine`: where it would run; None: this one."""
+    machine = machine or this_machine()
     architectures: dict[str, Any] = {}
     vocabularies: dict[str, int] = {}
-    blocks = []
+    blocks, problems = [], []
     for step in load_steps(path, overrides):
         if isinstance(step.config, TokenizerConfig):
             vocabularies[step.name] = step.config.vocab_size
         if isinstance(step.config, CorpusConfig | TokenizerConfig):
             blocks.append(_data_plan(step))
             continue
-        architectures[step.name] = _architecture(step.config, architectures, vocabularies)
-        blocks.append(
-            _stage_plan(step, step.config, architectures[step.name], _scorer_bytes(step.config, architectures))
-        )
+        architecture = architectures[step.name] = _architecture(step.config, architectures, vocabularies)
+        config: Any = step.config if machine is None else placed(step.config, machine.num_cpus)
+        memory = _memory(config, architecture, architectures)
+        blocks.append(_stage_plan(step, config, architecture, memory))
+        problems += [f"{step.name}: {problem}" for problem in _misfits(config, architecture, memory, machine)]
+    if machine is None:
+        blocks.append(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: that cluster was not asked what it has")
+    else:
+        blocks.append(f"this machine has {machine}")
+    blocks[-1] += "".join(f"\n  does not fit: {problem}" for problem in problems)
     return "\n\n".join(blocks)
+
+
+def _misfits(
+    config: ModelStage, architecture: Any, memory: Mapping[str, float | None], machine: Machine | None
+) -> Iterator[str]:
+    """What of the stage has no room, on the machine or in the model's context; one line each."""
+    from rlreason.engines.learner_setup import positions_of
+
+    limit = None if architecture is None else positions_of(architecture)
+    wanted = {"rollout.max_context_tokens": config.rollout.max_context_tokens}
+    if isinstance(config, DataStageConfig):
+        wanted["context_tokens"] = config.context_tokens
+    for key, tokens in wanted.items():
+        if limit is not None and tokens is not None and tokens > limit:
+            yield f"{key}: {tokens} is more than the model's max_position_embeddings of {limit}"
+    try:
+        within_model(config, limit)
+    except UserError as error:
+        yield str(error)
+    if machine is None:
+        return
+    for workers in worker_groups(config):
+        try:
+            require_fit(workers, num_cpus=machine.num_cpus, num_gpus=machine.num_gpus, where="this machine")
+        except UserError as error:
+            yield str(error)
+        needs = {name: (memory.get(name) or 0.0) * one.workers for name, one in workers.items() if not one.gpus}
+        if sum(needs.values()) > machine.memory_bytes:
+            parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in needs.items() if size)
+            yield (
+                f"about {sum(needs.values()) / GIB:.1f} GiB of memory before activations ({parts}), this machine has "
+                f"{machine.memory_bytes / GIB:.1f}; take a smaller model, `learner.lora`, or a higher zero_stage"
+            )
 
 
 def _data_plan(step: Step) -> str:
@@ -49,33 +99,24 @@ def _data_plan(step: Step) -> str:
     )
 
 
-def _stage_plan(step: Step, config: ModelStage, architecture: Any, scorer_bytes: float | None) -> str:
-    num_parameters = None if architecture is None else count_parameters(architecture)
+def _stage_plan(step: Step, config: ModelStage, architecture: Any, memory: Mapping[str, float | None]) -> str:
     size = (
-        f"{num_parameters:,} parameters"
-        if num_parameters is not None
+        f"{count_parameters(architecture):,} parameters"
+        if architecture is not None
         else "parameters unknown until the model is there"
     )
     lines = [f"{step.name}: {config.stage} of {config.model or 'a new model'}, {size}"]
+    for workers in worker_groups(config):
+        lines += [_workers(NAMES.get(key, key), one, memory.get(key)) for key, one in workers.items()]
     if not isinstance(config, EvaluateConfig):
-        kl = config.algorithm.kl if isinstance(config, RLConfig) else None
-        # With LoRA the frozen weights are the reference, until it is refreshed.
-        is_frozen = kl is None or kl.refresh_every is None
-        has_reference = isinstance(config, DPOConfig) or (isinstance(config, RLConfig) and config.wants_reference)
-        keep_reference = has_reference and not (config.learner.lora and is_frozen)
-        lines += _learner_plan("learner", config.learner, architecture, keep_reference=keep_reference)
+        lora = config.learner.lora
+        if lora is not None and architecture is not None:
+            num_adapter = count_parameters(architecture, lora) - count_parameters(architecture)
+            lines.append(f"  LoRA of rank {lora.rank}: {num_adapter:,} parameters are trained")
         lines.append(
             f"  {config.steps} steps, ZeRO {config.learner.zero_stage}, {config.learner.dtype}, "
             f"lr {config.learner.lr:g}"
         )
-    if isinstance(config, RLConfig) and config.critic is not None:
-        lines += _learner_plan("critic", config.critic, architecture, keep_reference=False)
-    asks = isinstance(config, SFTConfig) and config.knowledge is not None
-    if isinstance(config, RLConfig) or config.eval is not None or asks:
-        lines.append(_workers("rollout", config.rollout, engine_bytes(num_parameters, config)))
-        lines.append(_workers("reward", config.reward_workers, None))
-        if any(reward.model is not None for reward in config.rewards):
-            lines.append(_workers("scorer", config.scorers, scorer_bytes))
     if isinstance(config, RLConfig):
         batch = config.prompts_per_step * config.samples_per_prompt
         lines.append(
@@ -93,21 +134,29 @@ def _stage_plan(step: Step, config: ModelStage, architecture: Any, scorer_bytes:
     return "\n".join(lines)
 
 
-def _learner_plan(kind: str, config: LearnerConfig, architecture: Any, *, keep_reference: bool) -> list[str]:
-    """Where it runs, and with LoRA what is trained."""
-    if architecture is None:
-        return [_workers(kind, config, None)]
-    num, num_adapter = count_parameters(architecture), None
-    lines: list[str] = []
-    if config.lora is not None:
-        num_adapter = count_parameters(architecture, config.lora) - num
-        lines.append(f"    LoRA of rank {config.lora.rank}: {num_adapter:,} parameters are trained")
-    memory = learner_bytes(num, config, keep_reference=keep_reference, num_adapter=num_adapter)
-    return [_workers(kind, config, memory), *lines]
+def _memory(config: ModelStage, architecture: Any, architectures: dict[str, Any]) -> dict[str, float | None]:
+    """Bytes that each worker of a kind takes, by its key; None where that is not known."""
+    num = None if architecture is None else count_parameters(architecture)
+    found = {"rollout": engine_bytes(num, config), "scorers": _scorer_bytes(config, architectures)}
+    if isinstance(config, EvaluateConfig) or num is None:
+        return found
+    kl = config.algorithm.kl if isinstance(config, RLConfig) else None
+    # With LoRA the frozen weights are the reference, until it is refreshed.
+    is_frozen = kl is None or kl.refresh_every is None
+    has_reference = isinstance(config, DPOConfig) or (isinstance(config, RLConfig) and config.wants_reference)
+    critic = config.critic if isinstance(config, RLConfig) else None
+    for key, learner, keeps in (
+        ("learner", config.learner, has_reference and not (config.learner.lora and is_frozen)),
+        ("critic", critic, False),
+    ):
+        if learner is not None:
+            num_adapter = None if learner.lora is None else count_parameters(architecture, learner.lora) - num
+            found[key] = learner_bytes(num, learner, keep_reference=keeps, num_adapter=num_adapter)
+    return found
 
 
-def _workers(kind: str, config: Any, memory_bytes: float | None) -> str:
-    where = f"{config.gpus:g} GPU" if config.gpus else f"{config.cpus:g} CPU"
+def _workers(kind: str, config: WorkerConfig, memory_bytes: float | None) -> str:
+    where = f"{config.gpus:g} GPU" if config.gpus else f"{cores(config):g} CPU"
     memory = "" if memory_bytes is None else f", about {memory_bytes / GIB:.2f} GiB each before activations"
     return f"  {kind}: {config.workers} worker(s) x {where}{memory}"
 

@@ -44,7 +44,7 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     require_resources({"learner": config.learner})
     require_model(config.model)
     tokenizer = load_tokenizer(config.model)
-    require_positions(config.model, None, config.context_tokens)
+    require_positions(config.model, None, config.sequence_tokens)
     sets = prepare(config, tokenizer, config.model)
     if sets:
         with checked_rewards(config, job):
@@ -106,11 +106,11 @@ class Rows:
         if self._is_scored:
             row = [for_score(sequence) for sequence in row]
         longest = max(len(sequence.tokens) for sequence in row)
-        if longest > self._config.context_tokens:
+        if longest > self._config.sequence_tokens:
             if self._config.too_long == "error":
                 raise UserError(
                     f"data `{name}`: an answer of {longest} tokens, with its prompt {str(preference.prompt)[:60]!r}, "
-                    f"does not fit context_tokens, {self._config.context_tokens}; raise it, or set `too_long: drop`"
+                    f"does not fit context_tokens, {self._config.sequence_tokens}; raise it, or set `too_long: drop`"
                 )
             return None
         return [replace(sequence, origin=f"{name} row {preference.row}") for sequence in row]
@@ -164,7 +164,7 @@ class PreferenceStream:
         """`finish` completes a batch. UserError where `state` is of other data."""
         self._rows, self._seed, self._finish = rows, config.seed, finish
         self._made_of = {
-            "seed": str(config.seed), "context_tokens": str(config.context_tokens), "rows": str(len(rows.rows))
+            "seed": str(config.seed), "context_tokens": str(config.sequence_tokens), "rows": str(len(rows.rows))
         }  # fmt: skip
         if state is not None:
             require_same(state["made_of"], self._made_of)

@@ -27,7 +27,9 @@ from rlreason.stages.lineage import (
     read_manifest,
     resolve,
 )
+from rlreason.stages.placement import fitted, placed
 from rlreason.types import NotFinite, RunError, UserError
+from rlreason.workers.cluster import cluster, num_cpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +87,6 @@ def run_path(
     if (resume or again) and run_dir is None:
         raise UserError(f"{'--resume' if resume else '--from and --only'}: say which run with --run-dir")
     where = default_run_dir(path) if run_dir is None else run_dir.resolve()
-    from rlreason.workers.cluster import cluster
-
     try:
         with Interrupts().installed() as interrupts:
             if path.is_dir():
@@ -96,9 +96,9 @@ def run_path(
                     recipe.run(again)
                 return
             step = steps[0]
-            config = resolve(step.config, None)
+            config = fitted(resolve(step.config, None))
             say(f"{step.name}: run directory {where}")
-            log = _open(step, where, resume)
+            log = _open(config, where, resume)
             with cluster():
                 _run_stage(step, config, log, parents(step.config, None), interrupts)
     except KeyboardInterrupt:
@@ -186,8 +186,8 @@ class _Recipe:
         self._write_summary()
         start_s = time.time()
         try:
-            log = _open(step, self.where / step.name, resume=True)
-            config = resolve(step.config, self.where)
+            config = fitted(resolve(step.config, self.where))
+            log = _open(config, self.where / step.name, resume=True)
             figures = _run_stage(step, config, log, parents(step.config, self.where), self.interrupts)
             shown = {key.removeprefix("eval/"): value for key, value in figures.items() if key.startswith("eval/")}
             summary |= {"status": "done", "eval": shown}
@@ -248,10 +248,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder / "final")
 
 
-def _open(step: Step, path: Path, resume: bool) -> RunLog:
-    log = RunLog(path, config_yaml=dump(step.config), resume=resume)
-    values = step.config.model_dump(mode="json")
-    log.mirrors = [open_mirror(name, path, values) for name in step.config.loggers]
+def _open(config: AnyStage, path: Path, resume: bool) -> RunLog:
+    log = RunLog(path, config_yaml=dump(config), resume=resume)
+    values = config.model_dump(mode="json")
+    log.mirrors = [open_mirror(name, path, values) for name in config.loggers]
     return log
 
 
@@ -265,7 +265,7 @@ def _run_stage(
         job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs, kind=config.stage)
         if not log.final.is_dir():
             job.begin()
-        figures = _stage(config.stage)(config, job)
+        figures = _stage(config.stage)(placed(config, num_cpus()), job)
         outcome = "done"
         return figures
     except KeyboardInterrupt:

@@ -168,7 +168,7 @@ def update(
             config.rewards,
             config.combine,
             kl_coef=kl_coef or 0.0,
-            max_response_tokens=config.rollout.max_response_tokens,
+            max_response_tokens=config.rollout.response_tokens,
             on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,
             rng=rng,
         )
@@ -248,7 +248,7 @@ def sync(
     start_s = time.monotonic()
     learners.send_weights(version)
     tokens = tuple(token for prompt in prompts[:16] for token in prompt.tokens)[:PROBE_TOKENS]
-    tokens = tokens[: config.rollout.max_context_tokens - 1]
+    tokens = tokens[: config.rollout.context_tokens - 1]
     (ours,) = learners.score([TrainSequence(tokens=tokens, mask=(1,) * len(tokens), origin="the parity probe")])
     gap = probe_gap(ours, rollouts.prompt_logprobs(tokens))
     require_parity(gap, statistics.fmean(ours), version, config)

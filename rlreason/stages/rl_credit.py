@@ -153,7 +153,7 @@ def policy_loss(algorithm: AlgorithmConfig, rollout: RolloutConfig, kl_coef: flo
         name=algorithm.loss,
         constants=constants,
         aggregation=algorithm.aggregation,
-        divisor=algorithm.loss_divisor or rollout.max_response_tokens,
+        divisor=algorithm.loss_divisor or rollout.response_tokens,
         temperature=rollout.temperature,
         entropy_coef=algorithm.entropy_coef,
         kl=None if estimator == "k1" else estimator,

@@ -40,7 +40,7 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     architecture = None
     if isinstance(config, PretrainConfig) and config.architecture is not None:
         architecture = complete_architecture(config.architecture, tokenizer)
-    require_positions(config.model, architecture, config.context_tokens)
+    require_positions(config.model, architecture, config.sequence_tokens)
     sets = prepare(config, tokenizer, config.model, architecture)
     sources, held_out = sft_sources(config, tokenizer) if isinstance(config, SFTConfig) else {}, None
     # All before the learners start, whose place these workers may need.
@@ -61,7 +61,7 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     learners.wait_ready()
 
     def stream(state: Any) -> Mixture:
-        return Mixture(sources, context_tokens=config.context_tokens, seed=config.seed, state=state)
+        return Mixture(sources, context_tokens=config.sequence_tokens, seed=config.seed, state=state)
 
     figures = train(config, job, learners, stream, config.tokens_per_step, LOSS, held_out)
     save_final(job, learners, tokenizer, kind=config.stage, config=config.model_dump(mode="json"))
@@ -229,11 +229,11 @@ def pretrain_sources(config: PretrainConfig, tokenizer: Any) -> tuple[dict[str, 
         if not trained:
             raise UserError(f"data `{origin(data)}`: every document is held out; lower held_out.share")
         sources[name] = replace(
-            document_source(Texts(rows, trained), data.weight, tokenizer, config.context_tokens), numbers=trained
+            document_source(Texts(rows, trained), data.weight, tokenizer, config.sequence_tokens), numbers=trained
         )
     if config.held_out is None:
         return sources, None
-    return sources, HeldOut(config.held_out, held_out, tokenizer, config.context_tokens)
+    return sources, HeldOut(config.held_out, held_out, tokenizer, config.sequence_tokens)
 
 
 def document_source(texts: Sequence[str], weight: float, tokenizer: Any, context_tokens: int) -> Source:
@@ -256,11 +256,11 @@ def sft_sources(config: SFTConfig, tokenizer: Any) -> dict[str, Source]:
         if data.documents:
             rows = open_rows(data)
             texts = Texts(rows, range(sum(1 for _ in texts_of(rows, "text", data))))
-            sources[name] = document_source(texts, data.weight, tokenizer, config.context_tokens)
+            sources[name] = document_source(texts, data.weight, tokenizer, config.sequence_tokens)
             continue
         sources[name] = conversation_source(name, conversations(load_rows(data), origin(data)), data.weight, tokenizer)
         if config.too_long == "error":
-            require_fit(name, sources[name], config.context_tokens)
+            require_fit(name, sources[name], config.sequence_tokens)
     return sources
 
 

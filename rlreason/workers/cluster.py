@@ -7,8 +7,9 @@ import re
 import signal
 import socket
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -86,25 +87,77 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
-def require_resources(wanted: dict[str, WorkerConfig]) -> None:
+def require_resources(wanted: Mapping[str, WorkerConfig]) -> None:
     """Raises UserError where the workers together need more than the cluster has: they would wait for ever."""
-    have = ray.cluster_resources()
-    for resource, key in (("cpus", "CPU"), ("gpus", "GPU")):
-        needs = {name: config.workers * getattr(config, resource) for name, config in wanted.items()}
-        total = sum(needs.values())
-        if total > have.get(key, 0) + 1e-6:
-            parts = ", ".join(f"{name} {wanted[name].workers} x {getattr(wanted[name], resource):g}" for name in needs)
+    require_fit(wanted, num_cpus=num_cpus(), num_gpus=num_gpus())
+
+
+def num_cpus() -> float:
+    """CPU cores of the cluster that was joined."""
+    found: float = ray.cluster_resources().get("CPU", 0.0)
+    return found
+
+
+def num_gpus() -> float:
+    """GPUs of the cluster that was joined."""
+    found: float = ray.cluster_resources().get("GPU", 0.0)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What workers will find."""
+
+    num_cpus: float
+    num_gpus: float
+    memory_bytes: float
+
+    def __str__(self) -> str:
+        gpus = f"{self.num_gpus:g} GPU{'s' * (self.num_gpus != 1)}" if self.num_gpus else "no GPU"
+        return f"{self.num_cpus:g} CPUs, {self.memory_bytes / 2**30:.1f} GiB of memory, {gpus}"
+
+
+def this_machine() -> Machine | None:
+    """What a local Ray would find here, told without starting one; None where RAY_ADDRESS names a cluster."""
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+    from ray._private.utils import get_num_cpus, get_system_memory
+
+    memory_bytes = get_system_memory()
+    if ray.is_initialized():
+        return Machine(num_cpus=num_cpus(), num_gpus=num_gpus(), memory_bytes=memory_bytes)
+    if os.environ.get("RAY_ADDRESS", "local") != "local":
+        return None
+    count_gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators
+    return Machine(num_cpus=float(get_num_cpus()), num_gpus=float(count_gpus()), memory_bytes=memory_bytes)
+
+
+def require_fit(
+    wanted: Mapping[str, WorkerConfig], *, num_cpus: float, num_gpus: float, where: str = "the cluster"
+) -> None:
+    """Raises UserError where workers that run at the same time need more cores or GPUs than there are."""
+    for key, have, each in (
+        ("CPU", num_cpus, {name: cores(config) for name, config in wanted.items()}),
+        ("GPU", num_gpus, {name: config.gpus for name, config in wanted.items()}),
+    ):
+        total = sum(wanted[name].workers * size for name, size in each.items())
+        if total > have + 1e-6:
+            parts = ", ".join(f"{name} {wanted[name].workers} x {size:g}" for name, size in each.items())
             raise UserError(
-                f"the workers need {total:g} {key}s ({parts}), the cluster has {have.get(key, 0):g}; "
-                f"lower `workers` or `{resource}`, or add nodes"
+                f"the workers need {total:g} {key}s ({parts}), {where} has {have:g}; "
+                f"lower `workers` or `{key.lower()}s`, or add nodes"
             )
+
+
+def cores(config: WorkerConfig) -> float:
+    """CPU cores that each of the workers reserves."""
+    return 1.0 if config.cpus is None else config.cpus
 
 
 def worker_options(config: WorkerConfig) -> dict[str, Any]:
     """Ray actor options of a worker: what it reserves and its threads."""
-    threads = str(config.threads or max(1, math.ceil(config.cpus)))
+    threads = str(config.threads or max(1, math.ceil(cores(config))))
     return {
-        "num_cpus": config.cpus,
+        "num_cpus": cores(config),
         "num_gpus": config.gpus,
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}},
     }

@@ -97,7 +97,7 @@ class RolloutFleet:
             chunk = prompts[start : start + size]
             worker = self.workers[self._num_chunks % len(self.workers)]
             self._num_chunks += 1
-            sampled = worker.generate.remote(chunk, num_samples, at, self._config.max_response_tokens)
+            sampled = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
             pending.append(Pending(chunk, sampled, self._rewards.submit(chunk, sampled), started_s))
         return pending
 

@@ -126,7 +126,7 @@ def _write(
     from rlreason.workers.reward_fleet import RewardFleet
 
     require_model(model)
-    require_positions(model, None, rollout.max_context_tokens, "--context-tokens")
+    require_positions(model, None, rollout.context_tokens, "--context-tokens")
     author = _told(model)
     done, labelled = store.answered_by(author), store.labelled()
     missing = list({key: task for task in asked if (key := key_of(task.prompt)) not in done}.values())

@@ -7,9 +7,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from rlreason.config.load import dump, load_stage, recipe_files
-from rlreason.config.schema import PretrainConfig, RLConfig
-from rlreason.types import UserError
+from rlreason.config import foreign
+from rlreason.config.data import TaskConfig
+from rlreason.config.load import _all_keys, dump, load_stage, recipe_files
+from rlreason.config.schema import STAGES, PretrainConfig, RLConfig
+from rlreason.types import UserError, UserErrors
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 STAGE_FILES = sorted(CONFIGS.glob("**/[0-9]*.yaml"))
@@ -105,7 +107,6 @@ def test_a_dump_holds_every_default_and_loads_to_the_same(file: Path, tmp_path: 
         ({"learner": {"lr": float("nan")}}, "learner.lr: "),
         ({"learner": {"lr": 1e-4, "zero_stage": 4}}, "learner.zero_stage: "),
         ({"steps": None}, "missing key `steps`"),
-        ({"learner": {}}, "missing key `learner.lr`"),
         ({"tasks": {"generate": None}}, "exactly one of `path`"),
         ({"tasks": {"path": "x", "generate": "m:f"}}, "exactly one of `path`"),
         ({"rewards": [SHIPPED | {"env": ["A_KEY"]}]}, "rewards.0: env has no effect on rlreason.rewards.math:reward"),
@@ -171,12 +172,15 @@ def test_group_size_one_is_right_where_samples_are_not_compared(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("stage: rl\nlearner: {lr: 1", "bad YAML"),
-        ("stage: rl\n\tsteps: 1", "bad YAML"),
+        ("stage: rl\nlearner: {lr: 1", "line 2: bad YAML"),
+        ("stage: rl\n\tsteps: 1", "line 2: bad YAML"),
         ("- stage: rl", "found list"),
         ("rl", "found str"),
         ("", "found NoneType"),
-        ("stage: rl\nstage: rl\n7: 8", ""),
+        ("stage: rl\nlearner:\n  lr: 1\n  dtype: float32\n  lr: 2\n", "line 5: `lr` stands twice, here and in line 3"),
+        ("stage: rl\nlearner: {lr: 1, lr: 1}", "line 2: `lr` stands twice"),
+        ("stage: rl\nrewards:\n- {name: a,\n   args: {x: {y: 1, y: 1}}}", "line 4: `y` stands twice"),
+        ("stage: rl\nstage: rl\n7: 8", "line 2: `stage` stands twice"),
     ],
 )
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -311,3 +315,148 @@ def test_a_recipe_is_its_numbered_files_in_order(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no stage files"):
         recipe_files(tmp_path / "empty")
+
+
+def test_keys_of_an_anchor_may_be_replaced_where_it_is_merged(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        yaml.safe_dump({**RL, "learner": "MERGED"}).replace("MERGED", "{<<: &base {lr: 1.0, dtype: float32}, lr: 2.0}")
+    )
+    assert load_stage(tmp_path / "a.yaml").learner.lr == 2.0
+
+
+def test_a_key_that_stands_twice_in_a_shared_file_or_an_override_is_refused(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\nseed: 2\n")
+    (tmp_path / "a.yaml").write_text("extends: base.yaml\n")
+    with pytest.raises(UserError, match="base.yaml: line 2: `seed` stands twice"):
+        load_stage(tmp_path / "a.yaml")
+    assert "`num` stands twice" in override_refusal(file, "tasks.args={num: 1, num: 2}")
+
+
+@pytest.mark.parametrize("value", [".inf", "-.Inf", ".NAN", "1e999", "-1e400"])
+@pytest.mark.parametrize(
+    "key",
+    ["learner.lr", "learner.max_grad_norm", "rollout.temperature", "algorithm.clip_high", "algorithm.entropy_coef",
+     "rewards.0.weight", "rewards.0.timeout_s", "rewards.0.args.tolerance", "tasks.args.limits", "learner.betas",
+     "guard.max_kl", "reward_workers.stall_s", "eval.temperature", "parity_tolerance"],
+)  # fmt: skip
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(file: Path, key: str, value: str) -> None:
+    written = f"[0.9, {value}]" if key in ("learner.betas", "tasks.args.limits") else value
+    text = refusal(file, f"{key}={written}")
+    assert text.startswith(f"{key}") and "is no finite number" in text
+
+
+def test_a_text_that_means_no_finite_number_is_none_either(file: Path) -> None:
+    assert refusal(file, "learner.lr='nan'").startswith("learner.lr: ")
+    assert refusal(file, "learner.lr='inf'").startswith("learner.lr: ")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["rollout.stop=['a', '']", "model=''", "rewards.0.name=''", "tasks.template=''", "tasks.split=''",
+     "algorithm.loss=''", "rewards.0.sources=['']", "learner.lora={targets: ['']}"],
+)  # fmt: skip
+def test_an_empty_text_is_refused(file: Path, override: str) -> None:
+    text = refusal(file, override)
+    assert text.startswith(override.partition("=")[0]) and "is empty" in text
+
+
+@pytest.mark.parametrize("override", ["steps=true", "learner.lr=yes", "seed=off", "rollout.cpus=no", "keep=true"])
+def test_yes_and_no_are_no_numbers(file: Path, override: str) -> None:
+    override = override.replace("keep", "checkpoints.keep")
+    assert refusal(file, override).startswith(f"{override.partition('=')[0]}: true and false")
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_that_no_library_takes_is_refused(file: Path, seed: str) -> None:
+    assert refusal(file, f"seed={seed}").startswith("seed: ")
+
+
+def test_what_yaml_1_1_took_for_octal_minutes_and_dates_is_what_it_looks_like(file: Path) -> None:
+    config = load_stage(file, ["steps=010", "tasks.split=2024-01-31", "tasks.args={zip: 010, at: 1:30}"])
+    assert isinstance(config, RLConfig)
+    assert (config.steps, config.tasks["tasks"].split) == (10, "2024-01-31")
+    assert config.tasks["tasks"].args == {"zip": "010", "at": "1:30"}
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", stepps=3, learner={"lr": -1.0}, model=None)
+    with pytest.raises(UserErrors) as error:
+        load_stage(path)
+    assert [line.removeprefix(f"{path}: ").partition(",")[0] for line in error.value.lines] == [
+        "learner.lr: Input should be greater than 0",
+        "missing key `model`",
+        "unknown key `stepps`; did you mean `steps`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sample_per_prompt": 4}, "did you mean `samples_per_prompt`?"),
+        ({"num_generations": 4}, "did you mean `samples_per_prompt`?"),
+        ({"beta": 0.04}, "did you mean `algorithm.kl.coef`?"),
+        ({"max_completion_length": 9}, "did you mean `rollout.max_response_tokens`?"),
+        ({"max_prompt_length": 9}, "did you mean `rollout.max_context_tokens`?"),
+        ({"per_device_train_batch_size": 9}, "did you mean `prompts_per_step`?"),
+        ({"rollout": {"n": 8}}, "unknown key `rollout.n`; did you mean `samples_per_prompt`?"),
+        ({"rollout": {"max_new_tokens": 8}}, "did you mean `rollout.max_response_tokens`?"),
+        ({"actor": {"optim": {"lr": 1.0}}}, "unknown key `actor`; `actor.optim.lr` is `learner.lr` here"),
+        ({"actor_rollout_ref": {"rollout": {"n": 8}}}, "`actor_rollout_ref.rollout.n` is `samples_per_prompt` here"),
+        ({"algorithm": {"kl_ctrl": {"kl_coef": 1}}}, "`algorithm.kl_ctrl.kl_coef` is `algorithm.kl.coef` here"),
+        ({"algorithm": {"adv_estimator": "grpo"}}, "did you mean `algorithm.advantage`?"),
+        ({"kl_coef": 1}, "did you mean `algorithm.kl.coef`?"),
+        ({"num_train_epochs": 1}, "did you mean `steps`?"),
+        ({"temperature": 1}, "did you mean `rollout.temperature`?"),
+        ({"lr": 1}, "did you mean `learner.lr`?"),
+        ({"warmup_steps": 1}, "did you mean `learner.warmup_steps`?"),
+        ({"learner": {"learning_rate": 1}}, "unknown key `learner.learning_rate`; did you mean `learner.lr`?"),
+        ({"learner": {"lora": {"r": 8}}}, "unknown key `learner.lora.r`; did you mean `learner.lora.rank`?"),
+        ({"learner": {"lora": {"rnak": 8}}}, "unknown key `learner.lora.rnak`; did you mean `rank`?"),
+        ({"lora": {"rank": 8}}, "unknown key `lora`; did you mean `learner.lora`?"),
+        ({"tasks": {"path": "a", "prompt_key": "q"}}, "did you mean `prompt_column`?"),
+    ],
+)
+def test_a_misspelt_or_foreign_key_finds_ours(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(write(tmp_path / "a.yaml", **changes))
+
+
+def test_every_hint_names_a_key_that_some_stage_has() -> None:
+    known = {".".join(key) for model in STAGES.values() for key in _all_keys(model)}
+    known |= TaskConfig.model_fields.keys()
+    assert {key for keys in foreign.KEYS.values() for key in keys} <= known
+    assert not foreign.KEYS.keys() & {"lr", "model", "steps", "rewards"} and set(foreign.STAGES.values()) <= set(STAGES)
+
+
+@pytest.mark.parametrize("word", ["grpo", "ppo", "dapo", "dr_grpo"])
+def test_an_algorithm_as_the_stage_says_where_it_goes(tmp_path: Path, word: str) -> None:
+    assert f"write `stage: rl` and `algorithm: {word}`" in refusal(write(tmp_path / "a.yaml", stage=word))
+
+
+def test_short_forms_stand_for_their_sections(tmp_path: Path) -> None:
+    short = load_stage(write(tmp_path / "a.yaml", algorithm="dapo", learner={"lr": 1e-4, "lora": True}))
+    long = load_stage(write(tmp_path / "b.yaml", algorithm={"preset": "dapo"}, learner={"lr": 1e-4, "lora": {}}))
+    assert short == long
+    off = load_stage(tmp_path / "a.yaml", ["learner.lora=false", "algorithm=gspo"])
+    assert isinstance(off, RLConfig) and off.learner.lora is None and off.algorithm.preset == "gspo"
+    assert "algorithm.preset: " in refusal(tmp_path / "a.yaml", "algorithm=dappo")
+
+
+def test_a_short_form_is_a_section_for_extends_and_overrides_too(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", algorithm="dapo", learner={"lr": 1e-4, "lora": True})
+    (tmp_path / "a.yaml").write_text("extends: base.yaml\nalgorithm: {clip_high: 0.3}\n")
+    config = load_stage(tmp_path / "a.yaml", ["algorithm.clip_low=0.1", "learner.lora.rank=4"])
+    assert isinstance(config, RLConfig) and config.learner.lora is not None and config.learner.lora.rank == 4
+    assert (config.algorithm.preset, config.algorithm.clip_low, config.algorithm.clip_high) == ("dapo", 0.1, 0.3)
+
+
+def test_an_rl_file_needs_no_more_than_model_tasks_rewards_and_steps(tmp_path: Path) -> None:
+    given = ("stage", "model", "tasks", "rewards", "steps")
+    path = tmp_path / "rl.yaml"
+    path.write_text(yaml.safe_dump({key: RL[key] for key in given}))
+    config = load_stage(path)
+    assert isinstance(config, RLConfig)
+    assert (config.prompts_per_step, config.samples_per_prompt, config.learner.lr) == (16, 8, 1e-6)
+    assert (config.rollout.context_tokens, config.rollout.response_tokens) == (2048, 512)
+    assert load_stage(path, ["learner.lora=true"]).learner.lr == 1e-5
+    ppo = load_stage(path, ["algorithm=ppo"])
+    assert isinstance(ppo, RLConfig) and ppo.critic is not None and ppo.critic.lr == pytest.approx(1e-5)

@@ -24,7 +24,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rewards": [], "eval": {"tasks": {"path": "x"}}},
      "eval: needs at least one entry in `rewards` to judge the answers"),
     ({"rollout": {"max_context_tokens": 64, "max_response_tokens": 64}},
-     "rollout.max_response_tokens must be smaller than rollout.max_context_tokens"),
+     "rollout.max_response_tokens, 64, must be smaller than rollout.max_context_tokens, 64"),
     *(
         ({"rollout": {key: value}},
          f"{key}: cuts off part of the distribution, which the learner would still train on; take it out and set "
