@@ -53,7 +53,7 @@ def placed(config: AnyStage, num_cpus: float) -> AnyStage:
         free = num_cpus - sum(one.workers * one.cpus for one in workers.values() if one.cpus is not None)
         num_open = sum(one.workers for one in workers.values() if one.cpus is None)
         # Rounded down, so that the sum fits. Where nothing is left, the check of the whole tells so.
-        share = math.floor(100 * free / num_open) / 100 if num_open else 1.0
+        share = math.floor(100 * free / num_open + 1e-6) / 100 if num_open else 1.0
         each = min(1.0, share) if share > 0 else 1.0
         changed |= {key: one.model_copy(update={"cpus": each}) for key, one in workers.items() if one.cpus is None}
     return config.model_copy(update=changed)
