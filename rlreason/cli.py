@@ -28,12 +28,19 @@ Overrides = Annotated[
 ]
 
 
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Resume although what decides the result has changed, or lines would be lost."),
+]
+
+
 @app.command()
 def run(
     path: ConfigPath,
     overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --run-dir.")] = False,
+    force: Force = False,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage of a recipe and all later ones again.")
     ] = None,
@@ -41,11 +48,12 @@ def run(
 ) -> None:
     """Run a stage or a recipe here, on a local Ray or on the cluster that RAY_ADDRESS names.
 
-    With --resume, stages of a recipe that are done are left alone while their configuration and inputs are the same.
+    With --resume, overrides of the run so far are kept, and stages of a recipe that are done are left alone while their
+    configuration and inputs are the same.
     """
     from rlreason.stages.recipe import run_path
 
-    run_path(path, overrides or [], run_dir, resume=resume, start=start, only=only)
+    run_path(path, overrides or [], run_dir, resume=resume, force=force, start=start, only=only)
 
 
 @app.command()
@@ -62,6 +70,7 @@ def evaluate(
     overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where results go; default runs/NAME-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Begin again in --run-dir.")] = False,
+    force: Force = False,
 ) -> None:
     """Run a configuration of `stage: evaluate`."""
     from rlreason.stages.recipe import load_steps, run_path
@@ -69,7 +78,7 @@ def evaluate(
 
     if any(step.config.stage != "evaluate" for step in load_steps(path, overrides or [])):
         raise UserError(f"{path}: `rlreason eval` wants `stage: evaluate`; use `rlreason run` for others")
-    run_path(path, overrides or [], run_dir, resume=resume)
+    run_path(path, overrides or [], run_dir, resume=resume, force=force)
 
 
 @app.command(name="check-reward")

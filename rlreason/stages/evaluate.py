@@ -170,7 +170,7 @@ def answers_hash(config: ModelStage, job: Job, asked: Any) -> str:
     model = [config.model, job.inputs.get("parents"), config.dtype, config.seed]
     rollout = [config.rollout.context_tokens, config.rollout.response_tokens, config.rollout.stop]
     rewards = [reward.model_dump(mode="json") for reward in config.rewards]
-    values = [model, asked, rollout, rewards, job.inputs.get("files")]
+    values = [model, asked, rollout, rewards, job.inputs.get("files"), job.inputs.get("data")]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 

@@ -2,15 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import CheckpointConfig
-from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, tree_hash
-from rlreason.stages.interrupts import Interrupts
-from rlreason.types import RunError, UserError
+from rlreason.runlog import RunLog, checkpoint_fault, checkpoint_steps, commit_folder, seal_checkpoint, tree_hash
+from rlreason.stages.console import say
+from rlreason.stages.interrupts import GRACE_S, Interrupts
+from rlreason.stages.lineage import known_now
+from rlreason.types import NotFinite, RunError, UserError
 from rlreason.workers.fleet import LearnerFleet
 
 
@@ -47,41 +52,59 @@ class Checkpointer:
     """Writes and finds the checkpoints of one run: a folder appears whole or not at all."""
 
     def __init__(
-        self, config: CheckpointConfig, log: RunLog, learners: LearnerFleet, critic: LearnerFleet | None = None
+        self, config: CheckpointConfig, job: Job, learners: LearnerFleet, critic: LearnerFleet | None = None
     ) -> None:
-        self._config, self._log, self._learners, self._critic = config, log, learners, critic
+        self._config, self._job, self._log = config, job, job.log
+        self._learners, self._critic = learners, critic
+        self._fleets = [learners, critic] if critic is not None else [learners]
+        self._saved_s, self._took_s = time.monotonic(), 0.0
         self.last_step: int | None = None
+        self._state: dict[str, Any] = {}
+        self._num_updates: list[int] = []
 
     def resume(self) -> dict[str, Any]:
-        """State of the newest checkpoint, loaded into the learners; {"step": 0} where there is none.
+        """State of the newest whole checkpoint, loaded into the learners; {"step": 0} where there is none.
 
-        Metrics and samples of later steps are forgotten: those steps are about to be done again.
+        Metrics and samples of later steps are forgotten: those steps are about to be done again. A torn checkpoint is
+        put aside with an event.
         """
-        steps = checkpoint_steps(self._log.checkpoints)
-        if not steps:
+        for step in reversed(checkpoint_steps(self._log.checkpoints)):
+            folder = self._folder(step)
+            if (reason := checkpoint_fault(folder)) is None:
+                break
+            self._log.event("torn checkpoint", step=step, reason=reason)
+            say(f"{self._job.name}: the checkpoint of step {step} is torn ({reason}); trying the one before it")
+            shutil.rmtree(aside := folder.with_name(f"torn-{step:06d}"), ignore_errors=True)
+            folder.rename(aside)
+        else:
             self._log.cut_after(-1)
             return {"step": 0}
-        folder = self._folder(steps[-1])
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        state.pop("inputs", None)
         self._learners.load_checkpoint(folder)
         if self._critic is not None:
             self._critic.load_checkpoint(folder / "critic")
         self._log.cut_after(state["step"])
         self._log.event("resume", step=state["step"])
         self.last_step = state["step"]
+        self._saved_s = time.monotonic()
         return state
 
     def is_due(self, step: int) -> bool:
-        return self._config.every is not None and step % self._config.every == 0
+        """After `every` steps, or where the last checkpoint is older than `every_s`."""
+        by_steps, every_s = self._config.every, self._config.every_s
+        if by_steps is not None and step % by_steps == 0:
+            return True
+        return every_s is not None and time.monotonic() - self._saved_s >= max(every_s, 10 * self._took_s)
 
     def save(self, state: dict[str, Any]) -> None:
         """Raises NotFinite where the model makes no numbers, RunError where the disk is full; older checkpoints stay as
         they are.
         """
-        step = state["step"]
+        step, start_s = state["step"], time.monotonic()
         if self.last_step == step:
             return
-        for fleet in filter(None, (self._learners, self._critic)):
+        for fleet in self._fleets:
             fleet.require_finite_output()
         aside = self._log.checkpoints / f".writing-{step:06d}"
         shutil.rmtree(aside, ignore_errors=True)
@@ -91,7 +114,8 @@ class Checkpointer:
             if self._critic is not None:
                 (aside / "critic").mkdir()
                 self._critic.save_checkpoint(aside / "critic")
-            (aside / "state.json").write_text(json.dumps(state))
+            (aside / "state.json").write_text(json.dumps(state | {"inputs": known_now(self._job.inputs)}))
+            seal_checkpoint(aside)
             commit_folder(aside, self._folder(step))
         except (OSError, RunError) as error:
             # torch does not say that a disk is full.
@@ -102,9 +126,64 @@ class Checkpointer:
                 f"mend that, then add --resume to go on from step {self.last_step or 0}"
             ) from None
         self.last_step = step
+        self._saved_s, self._took_s = time.monotonic(), time.monotonic() - start_s
         self._log.event("checkpoint", step=step)
         for old in checkpoint_steps(self._log.checkpoints)[: -self._config.keep]:
             shutil.rmtree(self._folder(old))
+        for torn in self._log.checkpoints.glob("torn-*"):
+            shutil.rmtree(torn)
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """`state` is what a checkpoint of the present weights says, until the learners are given another update."""
+        self._state, self._num_updates = state, [fleet.num_finished for fleet in self._fleets]
+
+    @contextmanager
+    def rescue(self, state: dict[str, Any], settle: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Whatever ends the block early costs at most the step under way: the last state that was kept, at first
+        `state`, is saved if the weights are still its own. `settle` is called before: it finishes submitted updates.
+        """
+        self.keep(state)
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done:
+                self._save_at_the_end(settle, isinstance(sys.exception(), KeyboardInterrupt))
+
+    def _save_at_the_end(self, settle: Callable[[], None], is_interrupt: bool) -> None:
+        """Raises nothing, so that the user reads of what ended the run and not of what followed from it."""
+        interrupts, name = self._job.interrupts, self._job.name
+        if isinstance(sys.exception(), NotFinite):
+            return
+        reason = "the step under way was cut off"
+        if not interrupts.is_broken:
+            try:
+                with interrupts.at_most(max(GRACE_S, 2 * self._took_s) if is_interrupt else None):
+                    settle()
+                    # Before the first step there is nothing to lose, and a user who mends a mistake begins anew.
+                    if self._state["step"] == 0 and not is_interrupt:
+                        return
+                    self._require_settled()
+                    self.save(self._state)
+                if not is_interrupt:
+                    say(f"{name}: checkpoint of step {self.last_step}; --resume goes on from there")
+                return
+            except KeyboardInterrupt:
+                reason = "it was not written in time"
+            except (UserError, RunError) as error:
+                reason = str(error)
+        with suppress(RunError):
+            self._log.event("no checkpoint", reason=reason)
+        last = "there is none" if self.last_step is None else f"the last one is of step {self.last_step}"
+        interrupts.remark = f"no checkpoint was written of the last step ({reason}): {last}"
+        if not is_interrupt:
+            say(f"{name}: {interrupts.remark}")
+
+    def _require_settled(self) -> None:
+        done = [fleet.num_finished for fleet in self._fleets]
+        if done != self._num_updates or done != [fleet.num_submitted for fleet in self._fleets]:
+            raise RunError("the step under way was cut off")
 
     def _folder(self, step: int) -> Path:
         return self._log.checkpoints / f"step-{step:06d}"
@@ -148,12 +227,13 @@ def write_manifest(job: Job, config: dict[str, Any], *, kind: str, **figures: An
 
         tokenizer = load_tokenizer(str(job.log.final))
         own |= {"tokenizer_hash": tokenizer_hash(tokenizer), "chat_template_hash": template_hash(tokenizer)}
-    origin = {
-        "parents": {
-            name: {"path": str(path), "hash": job.inputs["parents"][name]} for name, path in job.parents.items()
-        },
-        "inputs": job.inputs,
-    }
+    made_of = {name: {"path": str(path), "hash": job.inputs["parents"][name]} for name, path in job.parents.items()}
+    # What a forced resume left behind is still in the weights.
+    for change in job.inputs.get("forced", []):
+        section, _, name = change["key"].partition(".")
+        if section == "parents" and change["then"] is not None:
+            made_of.setdefault(name, {"path": name, "hash": change["then"]})
+    origin = {"parents": made_of, "inputs": job.inputs}
     job.log.manifest(status="done", kind=kind, name=job.name, **origin, **own, **figures, config=config)
 
 

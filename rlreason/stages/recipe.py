@@ -13,13 +13,13 @@ from rlreason.config.load import dump, load_stage, recipe_files
 from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.page import write_report
-from rlreason.runlog import RunLog, checkpoint_steps, lock_folder, write_whole
+from rlreason.runlog import RunLog, lock_folder, newest_checkpoint, write_whole
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
 from rlreason.stages.lineage import (
-    BEGUN_WITH,
     changes,
+    changes_within,
     check_parents,
     check_references,
     fingerprint,
@@ -28,6 +28,7 @@ from rlreason.stages.lineage import (
     resolve,
 )
 from rlreason.stages.placement import fitted, placed
+from rlreason.stages.resume import check_resume, keep_overrides, kept_overrides, lines_without_checkpoint
 from rlreason.types import NotFinite, RunError, UserError
 from rlreason.workers.cluster import cluster, num_cpus
 
@@ -72,38 +73,50 @@ def run_path(
     run_dir: Path | None,
     *,
     resume: bool = False,
+    force: bool = False,
     start: str | None = None,
     only: str | None = None,
 ) -> None:
     """`rlreason run`: a file is one stage, a folder a recipe.
 
     `start` (--from) runs that stage of a recipe and all later ones again, `only` that stage alone; the others are taken
-    as they are in the run directory.
+    as they are in the run directory. `force` resumes in spite of what `check_resume` refuses.
     """
+    where = default_run_dir(path) if run_dir is None else run_dir.resolve()
+    if resume and run_dir is not None:
+        overrides = kept_overrides(where, overrides)
     steps = load_steps(path, overrides)
     again = _again(steps, path, start, only)
+    if force and not resume:
+        raise UserError("--force: has a meaning with --resume alone")
     if resume and again:
         raise UserError("--resume goes on with what is not done, --from and --only begin again: give one of them")
     if (resume or again) and run_dir is None:
         raise UserError(f"{'--resume' if resume else '--from and --only'}: say which run with --run-dir")
-    where = default_run_dir(path) if run_dir is None else run_dir.resolve()
+    interrupts = Interrupts()
     try:
-        with Interrupts().installed() as interrupts:
+        with interrupts.installed():
             if path.is_dir():
-                recipe = _Recipe(steps, where, interrupts)
+                recipe = _Recipe(steps, where, interrupts, force=force)
                 recipe.prepare(resume=resume, again=again, only=only)
+                keep_overrides(where, overrides)
                 with recipe.lock, cluster():
                     recipe.run(again)
                 return
             step = steps[0]
             config = fitted(resolve(step.config, None))
             say(f"{step.name}: run directory {where}")
-            log = _open(config, where, resume)
+            made_of = parents(step.config, None)
+            log, inputs = _open(step, config, where, made_of, resume=resume, force=force)
+            keep_overrides(where, overrides)
             with cluster():
-                _run_stage(step, config, log, parents(step.config, None), interrupts)
+                _run_stage(step, config, log, made_of, inputs, interrupts)
     except KeyboardInterrupt:
         instead = " in place of --from or --only" if again else ""
-        raise RunError(f"interrupted; to go on from the last step add --run-dir {where} --resume{instead}") from None
+        remark = f"; {interrupts.remark}" if interrupts.remark else ""
+        raise RunError(
+            f"interrupted{remark}; to go on from the last checkpoint add --run-dir {where} --resume{instead}"
+        ) from None
 
 
 def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -> set[str]:
@@ -124,8 +137,8 @@ def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -
 class _Recipe:
     """The stages of one recipe and what is known of each in its run directory."""
 
-    def __init__(self, steps: list[Step], where: Path, interrupts: Interrupts) -> None:
-        self.steps, self.where, self.interrupts = steps, where, interrupts
+    def __init__(self, steps: list[Step], where: Path, interrupts: Interrupts, *, force: bool = False) -> None:
+        self.steps, self.where, self.interrupts, self.force = steps, where, interrupts, force
         self.summaries: dict[str, dict[str, Any]] = {}
 
     def prepare(self, *, resume: bool, again: set[str], only: str | None) -> None:
@@ -170,12 +183,14 @@ class _Recipe:
         say(f"report: {self.where / 'report.html'}")
 
     def _run_if_needed(self, step: Step) -> None:
-        found = self._changes(step)
-        if found:
+        found, is_done = self._changes(step), self._is_done(step.name)
+        if found and (is_done or not self.force):
             self._put_aside(step.name, f"changed: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
-        elif self._is_done(step.name):
+        elif is_done:
             say(f"{step.name}: done before, and nothing that it depends on has changed")
             return
+        elif not self.force and lines_without_checkpoint(step.config, self.where / step.name):
+            self._put_aside(step.name, "it has no checkpoint to go on from")
         self._run(step)
 
     def _run(self, step: Step) -> None:
@@ -186,9 +201,9 @@ class _Recipe:
         self._write_summary()
         start_s = time.time()
         try:
-            config = fitted(resolve(step.config, self.where))
-            log = _open(config, self.where / step.name, resume=True)
-            figures = _run_stage(step, config, log, parents(step.config, self.where), self.interrupts)
+            config, made_of = fitted(resolve(step.config, self.where)), parents(step.config, self.where)
+            log, inputs = _open(step, config, self.where / step.name, made_of, resume=True, force=self.force)
+            figures = _run_stage(step, config, log, made_of, inputs, self.interrupts)
             shown = {key.removeprefix("eval/"): value for key, value in figures.items() if key.startswith("eval/")}
             summary |= {"status": "done", "eval": shown}
         except KeyboardInterrupt:
@@ -206,14 +221,14 @@ class _Recipe:
     def _changes(self, step: Step) -> list[str]:
         """In what the stage was begun with otherwise than it would be now; [] where there is no stage yet.
 
-        A stage that is not done may go on with another configuration, such as more steps, but not on other data.
+        A stage that is not done may go on with some other keys, such as more steps, but not on other data.
         """
         manifest = _read_manifest(self.where / step.name)
         if not manifest:
             return []
         now = fingerprint(step.config, parents(step.config, self.where))
-        found = changes(manifest.get("inputs", {}), now)
-        return found if self._is_done(step.name) else [key for key in found if key.startswith(BEGUN_WITH)]
+        begun = manifest.get("inputs", {})
+        return list(changes(begun, now) if self._is_done(step.name) else changes_within(begun, now))
 
     def _put_aside(self, name: str, reason: str) -> None:
         """Nothing is lost: the folder moves to RUN_DIR/old."""
@@ -248,20 +263,33 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder / "final")
 
 
-def _open(config: AnyStage, path: Path, resume: bool) -> RunLog:
-    log = RunLog(path, config_yaml=dump(config), resume=resume)
+def _open(
+    step: Step, config: AnyStage, path: Path, made_of: dict[str, Path], *, resume: bool, force: bool
+) -> tuple[RunLog, dict[str, Any]]:
+    """The run directory, and the fingerprint of what the stage is made of. `config`: with paths and contexts."""
+    inputs = fingerprint(step.config, made_of)
+    log = RunLog(
+        path,
+        config_yaml=dump(config),
+        resume=resume,
+        accept=lambda: check_resume(step.config, path, inputs, force=force),
+    )
     values = config.model_dump(mode="json")
     log.mirrors = [open_mirror(name, path, values) for name in config.loggers]
-    return log
+    return log, inputs
 
 
 def _run_stage(
-    step: Step, config: AnyStage, log: RunLog, made_of: dict[str, Path], interrupts: Interrupts
+    step: Step,
+    config: AnyStage,
+    log: RunLog,
+    made_of: dict[str, Path],
+    inputs: dict[str, Any],
+    interrupts: Interrupts,
 ) -> dict[str, float]:
     outcome, reason = "failed", ""
     try:
         check_parents(made_of)
-        inputs = fingerprint(step.config, made_of)
         job = Job(name=step.name, log=log, interrupts=interrupts, parents=made_of, inputs=inputs, kind=config.stage)
         if not log.final.is_dir():
             job.begin()
@@ -272,8 +300,8 @@ def _run_stage(
         outcome = "interrupted"
         raise
     except NotFinite as error:
-        steps = checkpoint_steps(log.checkpoints)
-        kept = f"step {steps[-1]} in {log.checkpoints}, where --resume begins" if steps else "none was written"
+        newest = newest_checkpoint(log.checkpoints)
+        kept = f"{newest}, where --resume begins" if newest else "none was written"
         reason = f"{error}; the last finite checkpoint: {kept}"
         log.event("not finite", error=reason, batch=error.batch)
         raise RunError(reason) from None

@@ -103,50 +103,49 @@ def train(
     """The loop. Returns the step whose policy the stage ends with, and the folder of one that the guard chose in place
     of the last. `state` is that of the last finished step.
     """
-    checkpointer = Checkpointer(config.checkpoints, job.log, policy, critic)
+    checkpointer = Checkpointer(config.checkpoints, job, policy, critic)
     coef = config.algorithm.kl and config.algorithm.kl.coef
     state = {"sampler": None, "kl_coef": coef, "watch": None} | checkpointer.resume()
     step: int = state["step"]
     if step > config.steps:
         raise UserError(f"steps: {config.steps}, but {step} are done; raise it, or start anew with another --run-dir")
     sampler, watch = Sampler(config, prompts, rollouts, state["sampler"]), Watch(config, job, policy, state["watch"])
-    sync(config, policy, rollouts, prompts, version=step)
     evaluate_every = (config.eval and config.eval.every) or config.steps
-    try:
-        with Progress(job.name, total=config.steps, done=step) as bar:
-            while True:
-                if step % evaluate_every == 0 or step == config.steps or watch.has_ended:
-                    watch.observe(step, evaluate(config, rollouts, sets, job, step=step))
-                if step == config.steps or watch.has_ended:
-                    with job.interrupts.shield():
-                        checkpointer.save(state | {"watch": watch.state(step)})
-                    return watch.end(step)
-                watch.reload(rollouts, step)
-                while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
-                    sampler.start()
-                batch = watch.scored(sampler.collect())
-                report_rewards(batch.groups, rollouts, config, job, step + 1)
-                rewards = total_rewards(batch.groups, config.rewards, config.combine)
-                metrics = batch.metrics | rollout_metrics(batch.groups, rewards, config.rewards, version=step)
-                watch.observe(step, metrics)  # before the update: these are the weights that wrote the batch
+    with checkpointer.rescue(state), Progress(job.name, total=config.steps, done=step) as bar:
+        sync(config, policy, rollouts, prompts, version=step)
+        while True:
+            if step % evaluate_every == 0 or step == config.steps or watch.has_ended:
+                watch.observe(step, evaluate(config, rollouts, sets, job, step=step))
+            if step == config.steps or watch.has_ended:
                 with job.interrupts.shield():
-                    metrics |= update(config, policy, critic, batch.kept, step, state["kl_coef"])
-                    step += 1
+                    checkpointer.save(state | {"watch": watch.state(step)})
+                return watch.end(step)
+            watch.reload(rollouts, step)
+            while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
+                sampler.start()
+            batch = watch.scored(sampler.collect())
+            report_rewards(batch.groups, rollouts, config, job, step + 1)
+            rewards = total_rewards(batch.groups, config.rewards, config.combine)
+            metrics = batch.metrics | rollout_metrics(batch.groups, rewards, config.rewards, version=step)
+            watch.observe(step, metrics)  # before the update: these are the weights that wrote the batch
+            with job.interrupts.shield():
+                # Before the update: what fails here, such as a full disk, costs this step alone.
+                job.log.samples(sample_rows(batch.groups, step + 1, split="train", rewards=rewards))
+                metrics |= update(config, policy, critic, batch.kept, step, state["kl_coef"])
+                step += 1
+                watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
+                coef = watch.raised(next_kl_coef(config, state, metrics))
+                state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state(step)}
+                checkpointer.keep(state)
+                try:
                     report_update(config, job, batch, metrics, step)
                     metrics |= sync(config, policy, rollouts, prompts, version=step)
+                finally:  # a step that a checkpoint keeps has its line, whether or not the engines took its weights
                     metrics["throughput/rollout_tokens_per_s"] = num_tokens(batch.groups) / metrics["time/rollout_s"]
                     job.log.metrics(step, {"policy_version": step, **metrics})
-                    job.log.samples(sample_rows(batch.groups, step, split="train", rewards=rewards))
-                    watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
-                    coef = watch.raised(next_kl_coef(config, state, metrics))
-                    state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state(step)}
-                    if checkpointer.is_due(step) or step == config.steps or watch.has_ended:
-                        checkpointer.save(state)
-                bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
-    except KeyboardInterrupt:
-        if not job.interrupts.is_broken:
-            checkpointer.save(state)
-        raise
+                if checkpointer.is_due(step) or step == config.steps or watch.has_ended:
+                    checkpointer.save(state)
+            bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
 
 
 def update(

@@ -100,7 +100,7 @@ def train(
 
     `stream_from` makes the stream from a state (None: it begins), which is that of the last finished step.
     """
-    checkpointer = Checkpointer(config.checkpoints, job.log, learners)
+    checkpointer = Checkpointer(config.checkpoints, job, learners)
     state = begin(checkpointer, config.steps)
     stream = stream_from(state["data"])
     measure_every, save_every = held_out.every if held_out else None, config.checkpoints.every
@@ -116,38 +116,38 @@ def train(
         start_s, idle_s = max(start_s, idle_s), time.monotonic()
         metrics["throughput/train_tokens_per_s"] = num_trained / (idle_s - start_s)
         state.update(step=state["step"] + 1, data=data)
+        checkpointer.keep(state)
         job.log.metrics(state["step"], metrics)
         return metrics
 
-    try:
-        with Progress(job.name, total=config.steps, done=state["step"]) as bar:
-            while True:
-                step = state["step"]
-                if held_out and state["measured"] < step == next_due(step - 1, measure_every, config.steps):
-                    with job.interrupts.shield():
-                        state.update(figures=held_out.measure(learners, job, step), measured=step)
-                if 0 < step == next_due(step - 1, save_every, config.steps):
-                    with job.interrupts.shield():
-                        checkpointer.save(state)
-                if step == config.steps:
-                    return dict(state["figures"])
-                # Nothing is under way at a checkpoint or a measurement: they are of the weights of that step.
-                stop = min(next_due(step, every, config.steps) for every in (measure_every, save_every))
-                while len(submitted) < STEPS_AHEAD and step + len(submitted) < stop:
-                    batch = stream.batch(batch_size)
-                    drawn = stream.state(), stream.metrics(), sum(s.num_trained_tokens for s in batch)
-                    with job.interrupts.shield():
-                        pending = learners.submit_update(batch, loss, step=step + len(submitted) + 1)
-                        submitted.append((pending, *drawn, time.monotonic()))
+    def finish_all() -> None:
+        while submitted:
+            finish()
+
+    with checkpointer.rescue(state, finish_all), Progress(job.name, total=config.steps, done=state["step"]) as bar:
+        while True:
+            step = state["step"]
+            if held_out and state["measured"] < step == next_due(step - 1, measure_every, config.steps):
                 with job.interrupts.shield():
-                    metrics = finish()
-                bar.step(state["step"], f"loss {metrics[f'{learners.prefix}/loss']:.4f}")
-    except KeyboardInterrupt:
-        if not job.interrupts.is_broken:
-            while submitted:
-                finish()
-            checkpointer.save(state)
-        raise
+                    state.update(figures=held_out.measure(learners, job, step), measured=step)
+            is_due = step == config.steps or (step > 0 and checkpointer.is_due(step))
+            if is_due and not submitted:
+                with job.interrupts.shield():
+                    checkpointer.save(state)
+                is_due = False
+            if step == config.steps:
+                return dict(state["figures"])
+            # Nothing is under way at a checkpoint or a measurement: they are of the weights of that step.
+            stop = min(next_due(step, every, config.steps) for every in (measure_every, save_every))
+            while not is_due and len(submitted) < STEPS_AHEAD and step + len(submitted) < stop:
+                batch = stream.batch(batch_size)
+                drawn = stream.state(), stream.metrics(), sum(s.num_trained_tokens for s in batch)
+                with job.interrupts.shield():
+                    pending = learners.submit_update(batch, loss, step=step + len(submitted) + 1)
+                    submitted.append((pending, *drawn, time.monotonic()))
+            with job.interrupts.shield():
+                metrics = finish()
+            bar.step(state["step"], f"loss {metrics[f'{learners.prefix}/loss']:.4f}")
 
 
 def begin(checkpointer: Checkpointer, num_steps: int) -> dict[str, Any]:

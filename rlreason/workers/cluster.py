@@ -56,22 +56,29 @@ def cluster() -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keeps Ctrl-C and SIGTERM until Ray's processes are up: a start cut short would leave some of them behind.
+    """Keeps Ctrl-C, SIGTERM and SIGHUP until Ray's processes are up: a start cut short would leave some of them behind.
 
-    Puts the handlers back as well: Ray's C++ side takes SIGTERM for itself and aborts the process.
+    Puts the handlers back as well: Ray's C++ side takes SIGTERM for itself and aborts the process. Ray's processes
+    inherit that SIGHUP is blocked: a terminal that closes tells every process of the run, and the driver still needs
+    them for a checkpoint.
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
     arrived: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
     try:
-        with no_exit_at_sigterm():
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if arrived:
+        try:
+            with no_exit_at_sigterm():
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # a SIGHUP that waited raises here
+        if arrived:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
         ray.shutdown()
-        raise KeyboardInterrupt
+        raise
 
 
 def _require_answer(address: str) -> None:

@@ -165,6 +165,8 @@ class LearnerFleet:
         """Of its metrics' keys."""
         self._head = head
         self._last: PendingUpdate | None = None
+        self.num_submitted = self.num_finished = 0
+        """Updates so far. Between the two the weights are those of no step."""
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
         address = get(self.workers[0].address.remote())
@@ -179,6 +181,7 @@ class LearnerFleet:
     def submit_update(self, sequences: list[TrainSequence], loss: Loss, *, step: int) -> PendingUpdate:
         """Starts one optimizer step on the batch; `finish_update` waits for it. `step`: the stage's, from 1."""
         size = BatchSize.of(sequences)
+        self.num_submitted += 1
         stats = [
             worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, size)
             for worker, micros in zip(self.workers, self._plan(sequences), strict=True)
@@ -193,6 +196,7 @@ class LearnerFleet:
         """
         ranks = get(pending.stats)
         require_finite(ranks, self.prefix, pending.step, pending.sequences)
+        self.num_finished += 1
         return merge_stats(ranks, self.prefix)
 
     def skip_updates(self, count: int) -> None:

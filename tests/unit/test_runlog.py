@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,37 @@ def test_a_folder_is_committed_whole_in_place_of_the_old_one(tmp_path: Path) -> 
     commit_folder(aside, target)
     assert [path.name for path in target.rglob("*")] == ["sub", "new"]
     assert not aside.exists()
+
+
+@pytest.mark.parametrize("is_new_there", [False, True])
+def test_a_replacement_that_was_cut_off_between_its_renames_loses_nothing(tmp_path: Path, is_new_there: bool) -> None:
+    target, old = tmp_path / "final", tmp_path / ".replaced-final"
+    old.mkdir()
+    (old / "model").write_text("old")
+    if is_new_there:
+        target.mkdir()
+        (target / "model").write_text("new")
+    RunLog(tmp_path, config_yaml="").close()
+    assert (target / "model").read_text() == ("new" if is_new_there else "old")
+    assert not old.exists()
+
+
+def test_a_folder_that_is_there_is_never_removed_before_the_new_one_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside, target = tmp_path / ".writing", tmp_path / "final"
+    for folder in (aside, target):
+        folder.mkdir()
+        (folder / "model").write_text(folder.name)
+    removed = []
+
+    def remove(path: Path, **options: bool) -> None:
+        removed.append((path.name, (target / "model").read_text() if target.exists() else None))
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    commit_folder(aside, target)
+    assert [text for name, text in removed if name == ".replaced-final" and text == ".writing"] == [".writing"]
+    assert all(name != "final" for name, _ in removed)
 
 
 def test_half_written_checkpoints_do_not_count(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Real signals, sent to this process."""
 
 import signal
+import time
 
 import pytest
 
+from rlreason.stages import interrupts as module
 from rlreason.stages.interrupts import Interrupts
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -49,6 +51,50 @@ def test_a_second_signal_does_not_wait(second: signal.Signals) -> None:
         with pytest.raises(KeyboardInterrupt):
             step(interrupts)
         assert done == ["after the first"] and interrupts.is_broken
+
+
+def test_a_section_that_does_not_end_is_cut_off_soon_after_one_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_S", 0.1)
+
+    def step(interrupts: Interrupts) -> None:
+        with interrupts.shield():
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(30)
+
+    start_s = time.monotonic()
+    with Interrupts().installed() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            step(interrupts)
+        assert interrupts.is_broken and time.monotonic() - start_s < 5
+
+
+def test_a_section_that_ends_in_time_leaves_no_timer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_S", 0.05)
+
+    def step(interrupts: Interrupts) -> None:
+        with interrupts.shield():
+            signal.raise_signal(signal.SIGTERM)
+
+    with Interrupts().installed() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            step(interrupts)
+        with interrupts.at_most(0.05):
+            pass
+        time.sleep(0.1)
+        with pytest.raises(KeyboardInterrupt), interrupts.at_most(0.05):
+            time.sleep(30)
+        assert not interrupts.is_broken
+
+
+def test_a_hangup_that_nohup_turned_off_stays_off() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts().installed():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_after_the_shield_breaks_nothing() -> None:
