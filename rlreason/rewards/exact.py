@@ -22,7 +22,9 @@ class Number:
     """Significant digits if it was written as a decimal, else 0."""
 
 
-_UNSIGNED = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+_UNSIGNED = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)"
+_DECIMAL_COMMA = re.compile(r"0,(\d{3})")
+"""A group of thousands does not begin with 0; `0,5` is more often a list."""
 _DECIMAL = re.compile(
     rf"(?P<integer>{_UNSIGNED})?(?:\.(?P<fraction>\d+)?(?:\\overline\s*\{{?(?P<repeat>\d+)\}}?|(?P<dots>\\ldots|\.\.\.)?))?"
     r"(?:(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d+)\s*\}|(?P<power1>\d)))|[eE](?P<exponent>[-+]?\d+))?"
@@ -41,7 +43,7 @@ def read_number(text: str) -> Number | None:
     text = text.strip()
     percent = _PERCENT.search(text)
     body = text[: percent.start()] if percent else text
-    while len(body) > 1 and body[0] + body[-1] in ("()", "{}") and "," not in body:
+    while len(body) > 1 and body[0] + body[-1] in ("()", "{}") and (body[0] == "{" or "," not in body):
         body = body[1:-1].strip()
     sign = 1
     if body[:1] in ("-", "+"):
@@ -49,6 +51,7 @@ def read_number(text: str) -> Number | None:
         body = body[1:].lstrip()
     if not body or len(body) > MAX_DIGITS or not any(c.isdigit() for c in body):
         return None
+    body = _DECIMAL_COMMA.sub(r"0.\1", body) if _DECIMAL_COMMA.fullmatch(body) else body
     read = _fraction(body) or _decimal(body) or _power(body)
     if read is None:
         return None

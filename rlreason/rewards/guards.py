@@ -20,6 +20,7 @@ _HEADS = re.compile(
     r"\\(?:sum|prod|i+nt|oint|lim|limsup|liminf|bigcup|bigcap|Gamma|zeta|det|gcd|lcm|max|min|partial)(?![a-zA-Z])"
     r"|\\operatorname\s*\{\s*(?:det|gcd|lcm|max|min)\s*\}|\\begin\s*\{vmatrix\}|\\frac\s*\{\s*d\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}|[∑∏∫]"
 )
+_REMAINDER = re.compile(r"\\[bp]?mod(?![a-zA-Z])|\\det(?![a-zA-Z])")
 _FACTORIAL = re.compile(r"(\d*)([)}\]]?)\s*(!+)")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*([^{}]*)\}\s*\{\s*([^{}]*)\}")
 _BRACKET_POWER = re.compile(r"[)}\]]\s*\^\s*\{?\s*(\d+)")
@@ -36,7 +37,8 @@ def refuse(answer: str, gold: str) -> str | None:
     if _HEADS.search(answer) and not _HEADS.search(gold):
         return "a sum, product, integral, limit, determinant or the like that was not evaluated"
     for digits, closing, marks in _FACTORIAL.findall(answer):
-        if len(marks) > 1 or (closing and not _FACTORIAL.search(gold)) or _exceeds(digits, MAX_FACTORIAL):
+        licensed = _FACTORIAL.search(gold) or _BINOMIAL.search(gold)
+        if len(marks) > 1 or (closing and not licensed) or _exceeds(digits, MAX_FACTORIAL):
             return "a large factorial"
     for arguments in _BINOMIAL.findall(answer):
         if any(_exceeds(d, MAX_FACTORIAL) or "^" in a for a in arguments for d in _INTEGER.findall(a) or [""]):
@@ -45,6 +47,11 @@ def refuse(answer: str, gold: str) -> str | None:
         if _exceeds(digits, MAX_BRACKET_POWER) and digits not in _INTEGER.findall(gold):
             return f"a bracket to a power above {MAX_BRACKET_POWER}"
     return _refuse_nesting(answer)
+
+
+def is_unevaluated(side: str) -> bool:
+    r"""A sum, limit, determinant or remainder that is only named: the left side of `17 \bmod 5 = 2`."""
+    return bool(_HEADS.search(side) or _REMAINDER.search(side))
 
 
 def _exceeds(digits: str, limit: int) -> bool:

@@ -8,6 +8,7 @@ compares after rounding to 6 places. Relations and sets that this does not settl
 import logging
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal
 
 import sympy
@@ -28,6 +29,7 @@ _FUNCTION_TOLERANCE = sympy.Rational(1, 10**20)
 _DECIMAL_TOLERANCE = sympy.Rational(1, 10**6)
 _MIN_DECIMAL_DIGITS = 6
 _MIN_POINTS = 2
+_UNEVALUATED = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit)
 _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\overline\s*\{(\d+)\})?(?![\d.])")
 
 
@@ -50,9 +52,10 @@ def compare(gold: str, answer: str) -> Comparison:
     return "equal" if same else "different"
 
 
+@lru_cache(maxsize=4096)
 def _read(latex: str) -> Any:
     """None for what the grammar does not know."""
-    text = normalize_latex(latex, _CLEAN_UP)
+    text = normalize_latex(_for_the_grammar(latex), _CLEAN_UP)
     try:
         return latex2sympy(
             text,
@@ -66,6 +69,29 @@ def _read(latex: str) -> Any:
     # The grammar and the converter raise many kinds, plain Exception among them.
     except Exception:
         return None
+
+
+_REWRITTEN = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\s*\\?%", r"\\cdot \\frac{1}{100} "),
+        (r"((?:\d+|[a-zA-Z]|\([^()]*\))!)\s*(?=\^)", r"(\1)"),
+        (r"\\operatorname\*?\s*(?=\{)", r"\\mathrm"),
+        (r"\\(max|min|gcd|lcm)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)"),
+        (r"\\(det|arg|Pr)(?![a-zA-Z])\s*\(", r"\\mathrm{\1}("),
+        (
+            r"(\\(?:text|mathrm|mathcal|mathbb)\s*\{[^{}]*\}|_\s*\{[^{}]*\}|\\[a-zA-Z]+)|([eE])(?=\[|\s*_)|(I)",
+            lambda match: match[1] or rf"\mathcal{{{match[0]}}}",
+        ),
+    )
+]
+"""What the grammar misreads or refuses. It takes E_1 for Euler's number with an index, and I for the imaginary unit."""
+
+
+def _for_the_grammar(latex: str) -> str:
+    for pattern, replacement in _REWRITTEN:
+        latex = pattern.sub(replacement, latex)
+    return latex
 
 
 def _exact_decimals(latex: str) -> str:
@@ -92,10 +118,12 @@ def _equal(gold: Any, answer: Any, tolerance: Any) -> bool:
     verdict: bool | None = None
     if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
         verdict = _equal_expressions(gold, answer, tolerance)
-    elif isinstance(gold, sympy.Equality) and isinstance(answer, sympy.Equality):
-        verdict = _equal_equations(gold, answer)
+    elif _is_relation(gold) and _is_relation(answer):
+        return _equal_relations(gold, answer)
     if verdict is not None:
         return verdict
+    if any(side in (sympy.true, sympy.false) for side in (gold, answer)):
+        return False  # what is always or never true equals nothing but itself
     same = verify([gold], [answer], allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False)
     return bool(same) and not _parts_differ(gold, answer, tolerance)
 
@@ -124,6 +152,8 @@ def _symbols(expression: Any) -> Any:
 
 def _equal_expressions(gold: Any, answer: Any, tolerance: Any) -> bool | None:
     """None if too few points tell: functions without a rule, values that are not real."""
+    if gold.has(*_UNEVALUATED) or answer.has(*_UNEVALUATED):
+        gold, answer = gold.doit(), answer.doit()
     names = sorted({symbol.name for symbol in gold.free_symbols | answer.free_symbols})
     if not names:
         return _equal_numbers(gold, answer, tolerance or _TOLERANCE, _NUM_DIGITS)
@@ -168,26 +198,85 @@ def _both_vanish(*values: Any) -> bool:
     return all(value == 0 or getattr(value, "_prec", 99) == 1 for value in values)
 
 
-def _equal_equations(gold: Any, answer: Any) -> bool | None:
-    """True if the two differ by a constant factor; polynomials are equal only if those without their repeated factors
-    do. None leaves the rest to math-verify."""
-    left, right = gold.lhs - gold.rhs, answer.lhs - answer.rhs
-    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
-        return None
-    names = sorted({symbol.name for symbol in left.free_symbols | right.free_symbols})
-    if names != sorted({symbol.name for symbol in left.free_symbols}):
-        return None
-    at = {name: sympy.Rational(11 + 6 * j, 7 + 2 * j) for j, name in enumerate(names)}
-    factors = [side.subs({symbol: at[symbol.name] for symbol in side.free_symbols}) for side in (left, right)]
-    if any(not factor.is_number or factor.is_zero for factor in factors):
-        return None
-    if _equal_expressions(left * factors[1], right * factors[0], None):
+def _is_relation(expression: Any) -> bool:
+    return isinstance(expression, sympy.core.relational.Relational | sympy.And)
+
+
+def _equal_relations(gold: Any, answer: Any) -> bool:
+    """Each equation or inequality of one side is one of the other, in any order."""
+    golds, answers = (list(side.args) if isinstance(side, sympy.And) else [side] for side in (gold, answer))
+    if len(golds) != len(answers) or not all(_is_relation(one) for one in golds + answers):
+        return False
+    for one in golds:
+        match = next((k for k, other in enumerate(answers) if _equal_relation(one, other)), None)
+        if match is None:
+            return False
+        del answers[match]
+    return True
+
+
+def _equal_relation(gold: Any, answer: Any) -> bool:
+    """True if the two differ by a factor, or are equations with the same solutions. What holds always, never or
+    nowhere that we look equals only what is written alike: two true statements are not the same statement."""
+    if gold == answer or gold.reversed == answer:
         return True
-    polynomials = [side.as_poly() if side.is_polynomial() else None for side in (left, right)]
-    if any(p is None or not (p.domain.is_ZZ or p.domain.is_QQ) for p in polynomials):
-        return None
-    bare = [p.sqf_part() for p in polynomials if p is not None]
-    return bool(bare[0] in (bare[1], -bare[1]))
+    signs, sides = zip(*(_against_zero(side) for side in (gold, answer)), strict=True)
+    if signs[0] != signs[1] or not all(isinstance(side, sympy.Expr) for side in sides):
+        return False
+    names = sorted({symbol.name for symbol in sides[0].free_symbols})
+    if names != sorted({symbol.name for symbol in sides[1].free_symbols}) or not names:
+        return False
+    values = [_at_points(side, names) for side in sides]
+    if not all(map(_tells, values)):
+        return False
+    if _is_solved(gold) and not _is_solved(answer):
+        return False
+    ratios = [a / g for g, a in zip(*values, strict=True) if g is not None and a is not None and not g.is_zero]
+    if len(ratios) >= _MIN_POINTS and all(abs(r - ratios[0]) <= abs(r) * _FUNCTION_TOLERANCE for r in ratios):
+        return bool(ratios[0].is_nonzero) and (signs[0] in ("==", "!=") or bool(ratios[0].is_positive))
+    return signs[0] == "==" and _same_solutions(sides, names[0])
+
+
+def _against_zero(relation: Any) -> tuple[str, Any]:
+    """Sign and left side of `f < 0`, `f <= 0`, `f == 0` or `f != 0`."""
+    sign, difference = relation.rel_op, relation.lhs - relation.rhs
+    return (sign.replace(">", "<"), -difference) if ">" in sign else (sign, difference)
+
+
+def _is_solved(relation: Any) -> bool:
+    """`x = 7` and `x - 7 = 0` say what x is, which `2x + 3 = 17` does not."""
+    difference = (relation.lhs - relation.rhs).doit()
+    names = difference.free_symbols
+    return len(names) == 1 and any((sign * difference - name).is_number for name in names for sign in (1, -1))
+
+
+def _at_points(side: Any, names: list[str]) -> list[Any]:
+    """Values at some points; None where it has none."""
+    values: list[Any] = []
+    for k, sign in enumerate((1, 1, 1, -1, -1)):
+        at = {name: sign * sympy.Rational(11 + 6 * j + 4 * k, 7 + 2 * j + k % 2) for j, name in enumerate(names)}
+        value = sympy.N(side.subs({symbol: at[symbol.name] for symbol in side.free_symbols}).doit(), _FUNCTION_DIGITS)
+        values.append(value if value.is_Number and value.is_finite else None)
+    return values
+
+
+def _tells(values: list[Any]) -> bool:
+    """False if the values show no condition on the names: none, always 0, or always the same."""
+    known = [value for value in values if value is not None]
+    return len(known) >= _MIN_POINTS and any(abs(v - known[0]) > _FUNCTION_TOLERANCE * abs(v) for v in known)
+
+
+def _same_solutions(sides: tuple[Any, ...], name: str) -> bool:
+    """Of `f = 0` and `g = 0`, each solved for the name; two equations without a solution are not compared."""
+    numerators = [sympy.together(side).as_numer_denom()[0] for side in sides]
+    polynomials = [side.as_poly() for side in numerators if side.is_polynomial()]
+    if len(polynomials) == 2 and all(p is not None and (p.domain.is_ZZ or p.domain.is_QQ) for p in polynomials):
+        bare = [p.sqf_part() for p in polynomials]
+        return bool(bare[0] in (bare[1], -bare[1]))
+    golds, answers = (sympy.solve(side, *[s for s in side.free_symbols if s.name == name]) for side in sides)
+    if not golds or len(golds) != len(answers):
+        return False
+    return all(any(_equal_expressions(gold, answer, None) for answer in answers) for gold in golds)
 
 
 def _parts_differ(gold: Any, answer: Any, tolerance: Any) -> bool:

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlreason.rewards import exact, math_workers
-from rlreason.rewards.guards import refuse
+from rlreason.rewards.guards import is_unevaluated, refuse
 from rlreason.rewards.killable import Crashed, Raised, Returned, TimedOut
-from rlreason.rewards.math_structure import Structure, show, split, structure
+from rlreason.rewards.math_structure import Structure, equation_sides, show, split, structure
 from rlreason.rewards.math_workers import Budget
-from rlreason.rewards.normalise import plain_words, split_unit, units_disagree
+from rlreason.rewards.normalise import plain_words
+from rlreason.rewards.spelling import plain_letters
+from rlreason.rewards.units import split_unit, units_disagree
 from rlreason.types import ScoreStatus
 
 MAX_EQUATION_SIDES = 4
+MAX_FORMS = 4
+"""Of one value, joined by "or"."""
 MAX_NESTING = 3
 """Of parts: a set of points has two levels."""
 
@@ -54,7 +58,7 @@ def compare(answer: str, gold: str, budget: Budget, nesting: int = 0) -> Verdict
         verdict = _by_structure(answer, given, gold, wanted, budget, nesting + 1)
         if verdict is not None:
             return verdict
-    if "=" in answer or "=" in gold:
+    if len(equation_sides(answer)) > 1 or len(equation_sides(gold)) > 1:
         return _as_equations(answer, gold, budget)
     return _by_sympy(answer, gold, budget)
 
@@ -63,7 +67,8 @@ def compare_parts(answers: Sequence[str], gold: str, budget: Budget) -> Verdict:
     """Several answers that stand side by side are right only if the gold is that set."""
     wanted = structure(gold)
     if wanted is None:
-        return _no(f"{len(answers)} different answers")
+        same = _all_equal(answers, gold, budget, MAX_NESTING - 1)
+        return _yes("equal forms of one value") if same else _no(f"{len(answers)} different answers")
     given = Structure(kind="list", parts=tuple(answers))
     if wanted.kind in ("list", "set", "tuple") and len(wanted.parts) == len(answers):
         return _equal_parts(given, wanted, budget, 1)
@@ -79,10 +84,14 @@ def _same_text(answer: str, gold: str) -> bool:
 
 
 _CHOICE = re.compile(
-    r"(?:\(?([A-J])\)?|\(([A-J])\)|\(?\\(?:text|mathrm)\s*\{\s*\(?([A-J])[):.]*\s*\}\)?)(?P<content>(?:(?<=\})|\s).+)?"
+    r"(?P<alone>[A-J])|(?:\((?P<inside>[A-J])\)[.:]?|(?P<marked>[A-J])[).:]|"
+    r"\(?\\(?:text|mathrm)\s*\{\s*\(?(?P<upright>[A-J])[):.]*\s*\}\)?)(?P<content>(?:(?<=\})|\s)\s*"
+    r"(?![-+](?![\d.\\])|[_^*/=<>!|]|\\(?:cap|cup|cdot|times|setminus|subset|subseteq|in|to|le|ge|ne|lt|gt|land|lor|mid|pm)(?![a-zA-Z]))\S.*)?"
 )
+r"""`C`, `(C)`, `\text{(C)} 27`; not the letters of a formula such as `\mathrm{H}_2\mathrm{O}`."""
 _CHOSEN = re.compile(
-    r"\(?(?:\\(?:text|mathrm)\s*\{\s*)?(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?([A-J])\)?\s*\}?\)?(?=[.):,\s\\]|$)"
+    r"\(?(?:\\(?:text|mathrm)\s*\{\s*)?(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?([A-J])\)?\s*\}?\)?"
+    r"(?:(?<=[)}])|(?=[.):,]|$)|(?=\s+[^-+*/=<>^_|\s\\]|\s*\\(?:text|mathrm|quad)))(?![_^*/=<>])"
 )
 _OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 
@@ -90,16 +99,16 @@ _OTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 def _content_of_choice(gold: str) -> str:
     """`27` of `(C) 27`: an answer that gives no letter is compared with it."""
     wanted = _CHOICE.fullmatch(gold)
-    return "" if wanted is None or (wanted[1] and not gold.startswith("(")) else (wanted["content"] or "").strip()
+    return (wanted["content"] or "").strip() if wanted is not None else ""
 
 
 def _as_choice(answer: str, gold: str) -> Verdict | None:
     """Letters count only where the gold is a letter. `(B) 12` chooses B; two letters choose nothing."""
     wanted = _CHOICE.fullmatch(gold)
-    if wanted is None or (wanted["content"] and wanted[1] and not gold.startswith("(")):
+    if wanted is None:
         return None
     chosen = _CHOSEN.match(answer)
-    letter = wanted[1] or wanted[2] or wanted[3]
+    letter = wanted["alone"] or wanted["inside"] or wanted["marked"] or wanted["upright"]
     if chosen is not None and chosen[1] == letter and not _OTHER_CHOICE.search(answer, chosen.end()):
         return _yes("same choice")
     return _no("another choice")
@@ -159,7 +168,7 @@ def _with_base(answer: str, gold: str) -> Verdict | None:
 
 
 def _as_numbers(answer: str, gold: str) -> Verdict | None:
-    answer_number, answer_unit = split_unit(answer)
+    answer_number, answer_unit = split_unit(answer, bare_capitals=True)
     gold_number, gold_unit = split_unit(gold)
     expected = exact.read_number(gold_number)
     given = exact.read_number(answer_number)
@@ -201,13 +210,18 @@ def _without_names(parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(match[2] if match is not None else part for part, match in zip(parts, matches, strict=True))
 
 
-def _named_point(found: Structure) -> tuple[str, ...]:
-    """The values of `x=1, y=2`, in the order of the names: the point (1, 2)."""
+def _named_values(found: Structure) -> dict[str, str]:
+    """The values of `x=1, y=2` by name, in their order; empty if it is not that."""
     matches = [_NAMED_VALUE.fullmatch(part) for part in found.parts] if found.kind == "list" else []
-    names = [match[1] for match in matches if match is not None]
-    if len(names) < len(matches) or len(set(names)) < len(names):
-        return ()
-    return tuple(value for _, value in sorted((match[1], match[2]) for match in matches if match is not None))
+    named = {match[1].casefold(): match[2] for match in matches if match is not None}
+    return named if len(named) == len(found.parts) else {}
+
+
+def _as_point(side: Structure, values: dict[str, str], other: Structure) -> Structure:
+    """Values with names stand as written; for a point in brackets in the order x, y, z."""
+    if other.kind == "tuple" and values.keys() <= set("xyz"):
+        values = dict(sorted(values.items()))
+    return Structure(kind="tuple", parts=tuple(values.values()) or side.parts)
 
 
 def _by_structure(
@@ -220,11 +234,15 @@ def _by_structure(
     if "union" in kinds and kinds <= {"union", "list", "set"}:
         verdict = _equal_parts(given, wanted, budget, nesting)
         return verdict if verdict.equal else _by_sympy(_interval_text(given), _interval_text(wanted), budget)
-    points = [_named_point(side) for side in (given, wanted)]
-    if kinds == {"list", "tuple"} or (kinds == {"list"} and any(points)):
+    answers, golds = _named_values(given), _named_values(wanted)
+    if answers and golds:
+        if answers.keys() != golds.keys():
+            return _no("values of other names")
+        answers = {name: answers[name] for name in golds}
+    if kinds == {"list", "tuple"} or (kinds == {"list"} and (answers or golds)):
         # Numbers without brackets may be a point, and then stand in its order, as `x=1, y=2` does.
-        sides = [Structure(kind="tuple", parts=p or s.parts) for p, s in zip(points, (given, wanted), strict=True)]
-        return _equal_parts(sides[0], sides[1], budget, nesting)
+        points = _as_point(given, answers, wanted), _as_point(wanted, golds, given)
+        return _equal_parts(*points, budget, nesting)
     if given.kind == wanted.kind or kinds == {"list", "set"}:
         return _equal_parts(given, wanted, budget, nesting)
     if "union" in kinds and not kinds & {"matrix", "cases", "ratio"}:
@@ -251,9 +269,19 @@ def _one_against_many(
         return _by_sympy(*texts, budget)
     if many.kind == "ratio":
         return None
+    if many.kind == "list" and _all_equal(_without_names(many.parts), single, budget, nesting):
+        return _yes("equal forms of one value")
     if many.kind == "matrix" and re.search(r"\\begin|\^", single):
         return None
     return _no(f"a {many.kind} against one value")
+
+
+def _all_equal(forms: Sequence[str], single: str, budget: Budget, nesting: int) -> bool:
+    r"""`\frac12 or 0.5` says one thing twice; `0.5 or 50`, for a gold of 50 %, does not."""
+    if len(forms) > MAX_FORMS or len(set(forms)) < len(forms):
+        return False
+    pairs = [(form, single) for form in forms] + [(form, forms[0]) for form in forms[1:]]
+    return all(compare(one, other, budget, nesting).equal for one, other in pairs)
 
 
 def _equal_parts(given: Structure, wanted: Structure, budget: Budget, nesting: int) -> Verdict:
@@ -278,16 +306,20 @@ def _equal_parts(given: Structure, wanted: Structure, budget: Budget, nesting: i
     return _yes("equal part by part")
 
 
-_EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
 _NAME = re.compile(r"[^-0-9+*/.,<>=]{1,30}(?:[_^]\s*(?:\{[^{}]*\}|\w))?(?:\([^()]{1,20}\))?'?")
 _LINE = re.compile(r"([xyz])\s*=(?!=)")
+_OF_A_NAME = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|ln|log|exp|sqrt)(?![a-zA-Z])|\|"
+)
 _SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*[-+]\s*[a-zA-Z])+")
 
 
 def _sides(text: str, other: str) -> list[str]:
     """The sides of `x = 2 + 3 = 5` without the name in front, or at the end. `a + b` names a value only where the
     other text is a value; beside an equation it is one."""
-    sides = [side.strip() for side in _EQUALS.split(text)]
+    sides = equation_sides(text)
+    while len(sides) > 1 and is_unevaluated(sides[0]):
+        sides = sides[1:]  # the problem, and then its value
     if len(sides) == 1:
         return sides
     if _NAME.fullmatch(sides[0]) or ("=" not in other and _SUM_OF_NAMES.fullmatch(sides[0])):
@@ -297,22 +329,35 @@ def _sides(text: str, other: str) -> list[str]:
     return sides
 
 
+def _of_different_names(answer: str, gold: str) -> bool:
+    r"""The line `x = 7` is not `y = 7`, and `\sin x = 1` is not `\cos x = 1`."""
+    lines = [_LINE.match(side) for side in (answer, gold)]
+    if len({line[1] for line in lines if line is not None}) > 1:
+        return True
+    sides = [equation_sides(side) for side in (answer, gold)]
+    if any(len(side) == 1 for side in sides) or not any(_OF_A_NAME.search(side[0]) for side in sides):
+        return False
+    return not _same_text(sides[0][0], sides[1][0])
+
+
 def _as_equations(answer: str, gold: str, budget: Budget) -> Verdict:
     """Every side must equal the gold, so that `56 = 57` is no way to say 57; two equations are compared whole."""
     if not any(map(str.isalpha, gold)):
-        gold = _EQUALS.split(gold)[-1].strip()  # of `2 + 3 = 5` the value is meant
+        gold = equation_sides(gold)[-1]  # of `2 + 3 = 5` the value is meant
     given, wanted = _sides(answer, gold), _sides(gold, answer)
     if not all(given) or not all(wanted) or max(len(given), len(wanted)) > MAX_EQUATION_SIDES:
         return _no("an equation with empty or too many sides")
-    lines = [_LINE.match(side) for side in (answer, gold)]
-    if len({line[1] for line in lines if line is not None}) > 1:
-        return _by_sympy(answer, gold, budget)  # the line `x = 7` is not `y = 7`
+    if _of_different_names(answer, gold):
+        return _by_sympy(answer, gold, budget)
+    names = [equation_sides(side)[0] for side in (answer, gold)]
+    if len(given) < len(equation_sides(answer)) and _same_text(*names):
+        given, wanted = given[-1:], wanted[-1:]  # `x = 1 + 1 = 2` says that x is 2
     if len(wanted) == 1 and (given, wanted) != ([answer], [gold]):
         for side in reversed(given):
             verdict = compare(side, wanted[0], budget, MAX_NESTING - 1)
             if not verdict.equal:
                 break
-        same_name = len(given) == 1 and _EQUALS.split(answer)[0].strip() == _EQUALS.split(gold)[0].strip()
+        same_name = len(given) == 1 and names[0] == names[1]
         two_equations = "=" in gold and "=" in answer and any(map(str.isalpha, answer)) and not same_name
         if verdict.equal or not two_equations:
             return verdict
@@ -337,19 +382,41 @@ _WORD_COMMAND = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\
 _FIGURE = re.compile(r"\\(?:angle|triangle|overrightarrow|overleftrightarrow)(?![a-zA-Z])|\\overline\s*\{[A-Z]")
 
 
+_DOTS = re.compile(r"(?:[-+*<>]|\\cdot|\\times|\\le)\s*(?:\\ldots|\.\.\.)")
+_MARK = re.compile(r"'|\^\s*(?:T(?![a-zA-Z])|\{\s*(?:T|\\top|\(\w+\))\s*\}|\\top(?![a-zA-Z]))")
+_BEYOND_ALGEBRA = re.compile(
+    r"\\(?:to|implies|iff|land|lor|neg|cap|cup|setminus|subset|subseteq|supset|supseteq|notin|in|forall|exists|mid|nmid|"
+    r"parallel|perp|cong|sim|simeq|propto|circ|oplus|otimes|mathbb|mathcal|aleph|langle|nabla|partial|iint|oint|equiv|"
+    r"pmod|bmod|mod|inf|sup|arg|det|vdash|models|top|bot|dagger|star|ast|prec|succ)(?![a-zA-Z])|\\\||[|:\[]|\^\s*\{?\s*\*"
+)
+
+
+_ONE_IN_BRACES = re.compile(r"\{(\w)\}")
+
+
+def _dropped(text: str) -> list[str]:
+    """What the parser does not see: words, primes, the sign of a transpose, the order of a derivative."""
+    words = " ".join(_WORD_COMMAND.findall(text)).casefold().split()
+    return sorted(words) + sorted(re.sub(r"[\s{}]", "", mark) for mark in _MARK.findall(text))
+
+
+def _is_well_formed(text: str) -> bool:
+    """Sets, logic, geometry: mathematics that is written well and is none of the parser's."""
+    whole = len(split(text + " ,", ",")) > 1 and re.search(r"[-+*/^_=<>\\]\s*$", text) is None
+    return whole and _BEYOND_ALGEBRA.search(text) is not None
+
+
 def _by_sympy(answer: str, gold: str, budget: Budget) -> Verdict:
     reason = refuse(answer, gold)
     if reason is not None:
         return _no(f"refused: {reason}")
     if _FIGURE.search(answer) or _FIGURE.search(gold):
         return _no("names of figures are compared as text")  # the parser would read `ABC` as a product
-    answer, gold = split_unit(answer)[0], split_unit(gold)[0]
-    # The parser drops words and primes: they must be the same on both sides.
-    dropped = [
-        sorted(" ".join(_WORD_COMMAND.findall(s)).casefold().split()) + ["'"] * s.count("'") for s in (answer, gold)
-    ]
-    if dropped[0] != dropped[1]:
-        return _no("words or primes that the gold does not have")
+    if _DOTS.search(answer) or _DOTS.search(gold):
+        return _no("what dots stand for is compared as text")
+    answer, gold = (plain_letters(split_unit(side)[0]) for side in (answer, gold))
+    if _dropped(answer) != _dropped(gold):
+        return _no("words, primes or the like that the gold does not have")
     try:
         gold, answer = (_without_exponent_letter(_without_thousands(side)) for side in (gold, answer))
     except ValueError:
@@ -361,6 +428,10 @@ def _by_sympy(answer: str, gold: str, budget: Budget) -> Verdict:
             return _no("different by sympy")
         case Returned(value="answer_unread"):
             return _no("the answer is not mathematics that the parser reads")
+        case Returned(value="gold_unread") if _is_well_formed(gold):
+            if _same_text(*(_ONE_IN_BRACES.sub(r"\1", side) for side in (answer, gold))):
+                return _yes("same text but for braces")
+            return _no("the gold is compared as text: the parser does not read it")
         case Returned(value="gold_unread"):
             raise UndecidedError("verifier_error", f"the gold answer {gold!r} is not mathematics that the parser reads")
         case TimedOut(at_load=False):

@@ -49,16 +49,33 @@ def structure(text: str) -> Structure | None:
         return Structure(kind="set", parts=())
     builder = _BUILDER.fullmatch(text)
     text = builder["condition"].strip() if builder else text
-    return _inequality(text) or _union(text) or _list(text) or _bracketed(text) or _environment(text) or _ratio(text)
+    return (
+        _inequality(text) or _set(text) or _union(text) or _list(text) or _bracketed(text) or _environment(text)
+        or _ratio(text)
+    )  # fmt: skip
+
+
+def _set(text: str) -> Structure | None:
+    r"""`\{1, \pm 2\}`, and `{1,2}` of writers who forgot that TeX drops bare braces."""
+    name = _NAMED.match(text)
+    text = text[name.end() :].strip() if name else text
+    if text.startswith(r"\{") and text.endswith(r"\}") and _is_one_group(text):
+        members = _members(text[2:-2])
+    elif text.startswith("{") and text.endswith("}") and _is_one_group(text):
+        members = split(text[1:-1], ",;")
+        if len(members) < 2 or not all(members):
+            return None
+    else:
+        return None
+    return Structure(kind="set", parts=tuple(value for member in members for value in _both_signs(member)))
 
 
 def _bracketed(text: str) -> Structure | None:
     name = _NAMED.match(text)
     text = text[name.end() :].strip() if name else text
-    for opening, closing in ((r"\{", r"\}"), (r"\langle", r"\rangle")):
-        if text.startswith(opening) and text.endswith(closing) and _is_one_group(text):
-            parts = _members(text[len(opening) : -len(closing)])
-            return Structure(kind="set" if opening == r"\{" else "tuple", parts=parts)
+    opening, closing = r"\langle", r"\rangle"
+    if text.startswith(opening) and text.endswith(closing) and _is_one_group(text):
+        return Structure(kind="tuple", parts=_members(text[len(opening) : -len(closing)]))
     if text[:1] + text[-1:] not in _BRACKETS or not _is_one_group(text):
         return None
     parts = _members(text[1:-1])
@@ -85,9 +102,9 @@ _SIGN = re.compile(r"\\pm(?![a-zA-Z])")
 
 
 def _both_signs(text: str) -> tuple[str, ...]:
-    r"""`1 \pm 2` is two values; `\mp` has the opposite sign of the one `\pm`."""
+    r"""`1 \pm 2` is two values, `(1, \pm 2)` two points; `\mp` has the opposite sign of the one `\pm`."""
     num_signs = len(_SIGN.findall(text))
-    if num_signs == 0 or num_signs > MAX_SIGNS or text[:1] == "(":
+    if num_signs == 0 or num_signs > MAX_SIGNS:
         return (text,)
     values = [text]
     for _ in range(num_signs):
@@ -224,6 +241,16 @@ def split(text: str, separators: str, *, thousands: bool = True) -> tuple[str, .
         position += 1
     parts.append(text[start:].strip())
     return (text.strip(),) if depth or len(parts) > MAX_PARTS else tuple(parts)
+
+
+_OTHER_SIGN = re.compile(r"(?<=[\\<>!:=])=|=(?==)")
+
+
+def equation_sides(text: str) -> list[str]:
+    r"""Of `x = 2 + 3 = 5`; the signs in `\sum_{k=1}^n k` and `P(X=2)` part nothing."""
+    if "=" not in text:
+        return [text.strip()]
+    return [side.replace("\0", "=") for side in split(_OTHER_SIGN.sub("\0", text), "=", thousands=False)]
 
 
 _THOUSANDS_BEFORE = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})*$")

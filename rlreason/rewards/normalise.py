@@ -7,6 +7,8 @@ Does not change a value: what it cannot rewrite safely it leaves. Units are drop
 import re
 import unicodedata
 
+from rlreason.rewards.spelling import one_spelling
+
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ⁺", "0123456789-n+", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
 _VULGAR = {c: unicodedata.normalize("NFKC", c).split("\u2044") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
@@ -82,9 +84,6 @@ _REPLACEMENTS = [
         (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (rf"(?<![\\a-zA-Z])(sin|cos|tan|cot|sec|csc|ln|log|exp|pi|infty){_END}", r"\\\1 "),
-        (r"\\(frac|binom)\s*(\d)\s*(\d)", r"\\\1{\2}{\3}"),
-        (r"\\(frac|binom)\s*(\d)\s*(?=\{)", r"\\\1{\2}"),
-        (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\d)", r"\\\1\2{\3}"),
         (r"\{\s*(\w+)\s*\\choose\s+(\w+)\s*\}", r"\\binom{\1}{\2}"),
         (r"\{\s*([^{}]+?)\s*\\over(?![a-zA-Z])\s*([^{}]+?)\s*\}", r"\\frac{\1}{\2}"),
         (r"(?<![{\\a-zA-Z])(-?\w+)\s*\\over\s+(\w+)", r"\\frac{\1}{\2}"),
@@ -97,18 +96,19 @@ _SCALE = re.compile(r"(?<=[\d.])\s*(\\text\s*\{\s*)?\b(thousand|million|billion|
 _SPECIALS = re.compile("[" + "".join(_SUPERSCRIPTS) + "]+|[" + "".join(_SUBSCRIPTS) + "]+|[" + "".join(_VULGAR) + "]")
 _JOINT = re.compile(
     r"\s*,?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*,?\s*(?P<word>or|and)\s*\}|\\(?P<sign>lor|vee)(?![a-zA-Z])"
-    r"|(?:(?<=[\d\s)}]))\b(?P<plain>or|and)\b(?=\s))\s*"
+    r"|(?<=[\d\s)}])(?P<plain>or|and)(?=\s|(?<=[\d)}]or)(?:[-\d(\\]|[a-zA-Z]\s*=)))\s*"
 )
 _INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z])")
 
 
 def normalise(text: str) -> str:
-    """Example: `normalise("1\\,234 cm²")` -> `"1,234 cm^{2}"`; units go in `split_unit`."""
+    """Example: `normalise("1\\,234 cm²")` -> `"1,234 cm^{2}"`; units go in `units.split_unit`."""
     text = text.translate(_TRANSLATION)
     text = _SPECIALS.sub(_special, text)
     # NFKC turns the thin spaces that separate thousands into common ones; keep those apart.
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
     text = unicodedata.normalize("NFKC", text)
+    text = one_spelling(text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = _SCALE.sub(_scale, text).strip()
@@ -159,51 +159,3 @@ _TEXT_GROUP = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}"
 def _unwrap_text(text: str) -> str:
     whole = _TEXT_GROUP.fullmatch(text)
     return whole.group(1).strip() if whole else text
-
-
-_UNITS = {
-    "cm": "cm", "centimeter": "cm", "centimetre": "cm", "m": "m", "meter": "m", "metre": "m", "km": "km",
-    "kilometer": "km", "kilometre": "km", "mm": "mm", "millimeter": "mm", "in": "inch", "inch": "inch",
-    "inche": "inch", "ft": "foot", "foot": "foot", "feet": "foot", "yd": "yard", "yard": "yard", "mi": "mile",
-    "mile": "mile", "kg": "kg", "kilogram": "kg", "g": "g", "gram": "g", "lb": "pound", "pound": "pound",
-    "oz": "ounce", "ounce": "ounce", "s": "second", "sec": "second", "second": "second", "min": "minute",
-    "minute": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day", "week": "week", "month": "month",
-    "year": "year", "dollar": "dollar", "cent": "cent", "degree": "degree",
-    "radian": "radian", "rad": "radian", "am": "am", "pm": "pm",
-    "mph": "mph", "liter": "liter",
-    "litre": "liter", "ml": "ml", "l": "liter", "gallon": "gallon", "unit": "unit",
-}  # fmt: skip
-# A word after a number that changes the value or makes it a statement; such a text is left alone.
-_NOT_UNIT = re.compile(
-    r"(?:hundred|thousand|million|billion|trillion|dozen|quarter|third|fourth|fifth|time)s?|half|halves|double|triple|"
-    r"pi|x?or|and|not|more|less|than|about|least|most|if|mod|modulo|plus|minus|squared|cubed|factorial|to|percent|pct|"
-    r"base|choose|over|is|sqrt|sin|cos|tan|ln|log|exp|infinity|approximately|around|between|even|odd|when|where|for|"
-    r"with|only|maybe|either|nor|but|no|yes|true|false|nan|none|undefined"
-)
-_UNIT_TAIL = re.compile(
-    r"(?:\\(?:text|textrm|mathrm|operatorname)\s*\{(?P<text>[a-zA-Z ./]*)\}"
-    r"|(?<=[\s\d)}])(?P<bare>(?<=\s)[a-zA-Z. ]+|(?<=\d)(?:cm|mm|km|m|kg|g)))(?:\s*\^\s*\{?[23]\}?)?$"
-)
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """`"42 apples"` -> `("42", "apples")`; the unit in its table spelling, `""` if there is none."""
-    match = _UNIT_TAIL.search(text)
-    if match is None:
-        return text, ""
-    number = text[: match.start()].strip()
-    without_commands = re.sub(r"\\[a-zA-Z]+", "", number)
-    if not number or number[-1] in "=+-*/^_<>,(" or not (any(map(str.isdigit, number)) or match["text"]):
-        return text, ""
-    if match["bare"] and any(map(str.isalpha, without_commands)):
-        return text, ""  # the words may go on with a product of variables
-    words = re.findall(r"[a-z]+", (match["text"] or match["bare"] or "").lower().replace(".", ""))
-    if len(words) > 4 or any(_NOT_UNIT.fullmatch(w) or (len(w) == 1 and w not in _UNITS) for w in words):
-        return text, ""
-    return number, " ".join(_UNITS.get(w) or _UNITS.get(w.removesuffix("s")) or w.removesuffix("s") for w in words)
-
-
-def units_disagree(first: str, second: str) -> bool:
-    """True only for two different units of the table: an unknown word ("apples") is no evidence."""
-    known = frozenset(_UNITS.values())
-    return first != second and first in known and second in known and "unit" not in (first, second)
