@@ -93,7 +93,8 @@ class Guard:
         return bool(self._state["num_below"])
 
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Finding]:
-        """What the figures of a step or an evaluation exceed. Keys that are not there are not judged."""
+        """What the figures of a step or an evaluation exceed. Those that are not there, or NaN, are not judged."""
+        figures = {key: value for key, value in figures.items() if not math.isnan(value)}
         found = [self._gold(step, figures), self._kl(figures)]
         found.append(self._drift("repetition", DISTINCT, figures, low=self._config.min_distinct))
         found.append(self._drift("repetition", COMPRESSION, figures, high=self._config.max_compression))
@@ -114,9 +115,9 @@ class Guard:
 
     def _gold(self, step: int, figures: Mapping[str, float]) -> Finding | None:
         key, state = self._config.gold, self._state
-        value = figures.get(key, math.nan) if key else math.nan
-        if key is None or math.isnan(value):
+        if key is None or key not in figures:
             return None
+        value = figures[key]
         if state["best"] is None:
             state.update(gold_first=value)
         if state["best"] is None or value > state["best"]:

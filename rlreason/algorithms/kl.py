@@ -7,7 +7,7 @@ their expectation over those tokens; as losses the gradient flows through `logp_
 Notation: N = tokens.
 """
 
-from math import isfinite
+from math import isnan
 
 from torch import Tensor
 
@@ -66,6 +66,6 @@ def next_coef(coef: float, kl: float, *, target: float, horizon: float, num_samp
             f"target {target:g} and horizon {horizon:g} must be above 0, and the horizon above a fifth of a batch of "
             f"{num_samples} samples"
         )
-    assert isfinite(kl), kl
+    assert not isnan(kl), kl  # infinite: as far above the target as can be
     error = min(max(kl / target - 1.0, -0.2), 0.2)
     return coef * (1.0 + error * num_samples / horizon)

@@ -21,6 +21,14 @@ from rlreason.algorithms.segments import reduce_parts
 Aggregation = Literal["token_mean", "sequence_mean", "sequence_sum"]
 
 
+MAX_LOG_RATIO = 20.0
+"""A ratio stops at e^20, 5e8, where its gradient ends: an infinite one times an advantage of 0 would be NaN."""
+
+
+def _ratio(log_ratio_N: Tensor) -> Tensor:
+    return log_ratio_N.clamp(max=MAX_LOG_RATIO).exp()
+
+
 def ppo_clip(
     logprob_N: Tensor,
     old_logprob_N: Tensor,
@@ -38,7 +46,7 @@ def ppo_clip(
 
     Returns: loss_N, is_clipped_N.
     """
-    ratio_N = (logprob_N - old_logprob_N).exp()
+    ratio_N = _ratio(logprob_N - old_logprob_N)
     return _clipped(ratio_N, advantage_N, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip)
 
 
@@ -73,7 +81,7 @@ def gspo(
     Returns: loss_N; is_clipped_N, the same for all tokens of a sequence that has one advantage.
     """
     log_ratio_N = (logprob_N - old_logprob_N).detach()
-    sequence_ratio_N = reduce_parts(log_ratio_N, sequence_N, "mean").exp()
+    sequence_ratio_N = _ratio(reduce_parts(log_ratio_N, sequence_N, "mean"))
     ratio_N = sequence_ratio_N * (logprob_N - logprob_N.detach()).exp()
     return _clipped(ratio_N, advantage_N, clip_low=clip_low, clip_high=clip_high)
 
@@ -87,7 +95,7 @@ def cispo(
 
     Returns: loss_N; is_clipped_N: where the weight was clamped. No token loses its gradient.
     """
-    ratio_N = (logprob_N - old_logprob_N).detach().exp()
+    ratio_N = _ratio((logprob_N - old_logprob_N).detach())
     weight_N = ratio_N.clamp(None if clip_low is None else 1.0 - clip_low, 1.0 + clip_high)
     return -weight_N * advantage_N * logprob_N, weight_N != ratio_N
 
@@ -112,7 +120,7 @@ def gmpo(
     log_ratio_N, sign_N = logprob_N - old_logprob_N, advantage_N.sign()
     bound_N = log_ratio_N.clamp(-clip_low, clip_high)
     clipped_N = sign_N * torch.minimum(sign_N * log_ratio_N, sign_N * bound_N)
-    loss_N = -advantage_N * reduce_parts(clipped_N, sequence_N, "mean").exp()
+    loss_N = -advantage_N * _ratio(reduce_parts(clipped_N, sequence_N, "mean"))
     return loss_N, sign_N * log_ratio_N > sign_N * bound_N
 
 

@@ -65,6 +65,12 @@ class RunFiles:
         return list(rows(self.folder / "events.jsonl"))
 
     @cached_property
+    def nothing_learned(self) -> str:
+        """What the last run of an RL stage says of rewards that never differed; "" where they did."""
+        last = [row for row in self.events if row.get("event") in ("start", "nothing learned")][-1:]
+        return "".join(str(row.get("message", "")) for row in last if row["event"] == "nothing learned")
+
+    @cached_property
     def _tables(self) -> list[Row]:
         return list(self.samples(OWN_TABLES))
 

@@ -20,10 +20,13 @@ from rlreason.report import recipe
 from rlreason.report.files import OWN_TABLES, RunFiles, reward_values, sample_rows, verdicts
 from rlreason.report.html import document, duration_text, status_class, text_cell
 from rlreason.report.plots import MAX_POINTS, Row, against_kl, number, number_text, plots
-from rlreason.report.sections import continuations, corpus, guard, tokenizer
+from rlreason.report.sections import continuations, corpus, guard, signal, tokenizer
 from rlreason.types import UserError
 
 MAX_EVENTS: Final = 400
+BAD_EVENTS: Final = (
+    "error|fail|died|crash|restart|stall|over-opt|rolled back|not replaced|not finite|no signal|nothing learned"
+)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -55,6 +58,7 @@ def _stage_body(run_dir: Path) -> str:
     parts = [
         f'<div class="soft">{escape(files.setting("stage") or "stage")} · rlreason report{averaged}</div>',
         f'<div class="tiles">{_tiles(metrics)}</div>',
+        signal(files),
         guard(files, "Over-optimisation"),
         "" if metrics else '<p class="soft">No metrics were written.</p>',
         f'<div class="plots">{drawn}</div>' if drawn else "",
@@ -145,7 +149,7 @@ def _event_table(events: Sequence[Row]) -> str:
         details = {key: value for key, value in event.items() if key not in ("time", "event")}
         when = number(event.get("time"))
         moment = "–" if math.isnan(when) else f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M:%S}"
-        mark = "bad" if re.search("error|fail|died|crash|restart|stall|over-opt|rolled back|not replaced", kind) else ""
+        mark = "bad" if re.search(BAD_EVENTS, kind) else ""
         text = " ".join(
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in details.items()
         )

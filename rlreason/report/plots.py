@@ -49,6 +49,7 @@ PANELS: Final = (
     Panel(title="Preferences", unit="share of held-out pairs", keys=r"eval/preference/(?P<label>accuracy\w*)"),
     Panel(title="Bits per byte", unit="held-out text, lower is better", keys=r"eval/(?P<label>.+)/bits_per_byte"),
     Panel(title="Reward by function", unit="mean", keys=r"reward/(?P<label>[^/]+)/mean"),
+    Panel(title="Groups whose rewards do not differ", unit="share", keys=r"reward/zero_std_fraction"),
     Panel(title="Score of the reward model", unit="mean, as it comes", keys=r"reward/(?P<label>[^/]+)/raw_mean"),
     Panel(
         title="Repetition", unit="distinct pairs, compression", keys=r"guard/(?P<label>distinct_2|compression_ratio)"

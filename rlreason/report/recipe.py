@@ -17,7 +17,7 @@ from rlreason.report.files import RunFiles, manifest, verdicts
 from rlreason.report.html import duration_text, table, text_block
 from rlreason.report.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.plots import Row, marks, number, plots
-from rlreason.report.sections import continuations, corpus, figure_text, guard, tokenizer
+from rlreason.report.sections import continuations, corpus, figure_text, guard, signal, tokenizer
 
 NUM_PROMPTS: Final = 5
 """Of the first evaluation set that stages share; of each other set one."""
@@ -77,6 +77,7 @@ def body(run_dir: Path) -> str:
     parts.append(_plots(stages, shown))
     parts.append(_answers(shown))
     for stage in stages:
+        parts.append(signal(stage.files, stage.name))
         parts.append(guard(stage.files, f"Over-optimisation: {stage.name}"))
         parts.append(continuations(stage.files, f"Held-out prompts, continued during {stage.name}"))
         parts.append(corpus(stage.files, f"Corpus: {stage.name}"))
@@ -101,6 +102,8 @@ def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
     status = str(entry.get("status", "")) if folder.is_dir() else "missing"
     if status == "failed" and _was_interrupted(files):
         status = "interrupted"
+    if status == "done" and files.nothing_learned:
+        status = "done, nothing learned"
     return Stage(
         name=str(entry["name"]),
         kind=str(entry["stage"]),

@@ -158,6 +158,14 @@ def guard(files: RunFiles, title: str) -> str:
     return f"<h2>{escape(title)}</h2>{table(['n:step', 'what', 'found', 'action'], body)}"
 
 
+def signal(files: RunFiles, name: str = "") -> str:
+    """That nothing was learned, or that for some steps no rewards differed."""
+    silent = [str(row.get("message", "")) for row in files.events if row.get("event") == "no signal"]
+    messages = [message for message in (files.nothing_learned, *silent) if message]
+    where = f"<b>{escape(name)}</b>: " if name and messages else ""
+    return "".join(f'<p class="bad">{where}{escape(message)}</p>' for message in messages)
+
+
 def figure_text(key: str, value: float) -> str:
     """Shares in percent, all else as a number."""
     is_share = re.search(r"accuracy|(avg|pass|maj)@|rate$", key) is not None

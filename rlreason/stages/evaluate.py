@@ -28,7 +28,7 @@ from rlreason.runlog import read_rows
 from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_model, write_manifest
 from rlreason.stages.placement import evaluation_workers
-from rlreason.stages.rl_batch import broken_rewards, stop_on_broken_rewards
+from rlreason.stages.rl_batch import broken_rewards, require_trainable, stop_on_broken_rewards
 from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import RewardFleet, RolloutFleet
@@ -182,7 +182,10 @@ def report_rewards(groups: list[Group], rollouts: RolloutFleet, config: StageCon
 
 
 def report_broken_rewards(groups: list[Group], config: StageConfig, job: Job, step: int) -> None:
-    """An event with the number and the first traceback of checks that broke. RunError where there are too many."""
+    """An event with the number and the first traceback of checks that broke. RunError where there are too many,
+    UserError for a reward that is too large.
+    """
+    require_trainable(groups, config.rewards)
     found = broken_rewards(groups, config.rewards)
     if found is not None:
         job.log.event("broken reward", step=step, **asdict(found))
@@ -241,7 +244,7 @@ def at_k(groups: list[Group], k: int, rewards: Sequence[RewardConfig] = ()) -> d
     judged = [next(iter(scores.values())) for group in groups for scores in group.scores]
     values = [score.value for score in judged if score.status not in FAILED_STATUSES]
     means = {key: total / len(groups) for key, total in totals.items()}
-    return means | {f"reward@{k}": math.fsum(values) / len(values) if values else math.nan}
+    return means | ({f"reward@{k}": math.fsum(values) / len(values)} if values else {})
 
 
 def is_right(scores: Mapping[str, Score]) -> bool:

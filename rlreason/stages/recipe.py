@@ -12,6 +12,7 @@ from typing import Any
 from rlreason.config.load import dump, load_stage, recipe_files
 from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
+from rlreason.report.files import RunFiles
 from rlreason.report.page import write_report
 from rlreason.runlog import RunLog, lock_folder, newest_checkpoint, write_whole
 from rlreason.stages.console import say
@@ -111,6 +112,7 @@ def run_path(
             keep_overrides(where, overrides)
             with cluster():
                 _run_stage(step, config, log, made_of, inputs, interrupts)
+            _say_last([where])
     except KeyboardInterrupt:
         instead = " in place of --from or --only" if again else ""
         remark = f"; {interrupts.remark}" if interrupts.remark else ""
@@ -181,6 +183,7 @@ class _Recipe:
             say(f"made from older inputs: {', '.join(stale)}; --resume makes them again")
         say(_table([self.summaries[step.name] for step in self.steps if step.name in self.summaries]))
         say(f"report: {self.where / 'report.html'}")
+        _say_last([self.where / step.name for step in self.steps])
 
     def _run_if_needed(self, step: Step) -> None:
         found, is_done = self._changes(step), self._is_done(step.name)
@@ -248,6 +251,13 @@ class _Recipe:
         stages = [self.summaries[step.name] for step in self.steps if step.name in self.summaries]
         body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
         write_whole(self.where / "summary.json", json.dumps(body, indent=2))
+
+
+def _say_last(folders: list[Path]) -> None:
+    """The last lines of a run: what must not look like success."""
+    for folder in folders:
+        if message := RunFiles(folder).nothing_learned:
+            say(message)
 
 
 def _read_summaries(path: Path) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ One loop for synchronous and asynchronous training: 1 + max_staleness batches of
 staleness 0 each batch is written by the newest weights. The loop knows no backend, placement or algorithm.
 """
 
+import math
 import random
 import statistics
 import time
@@ -37,6 +38,7 @@ from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
 from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
 from rlreason.stages.rl_guard import Watch, require_gold
+from rlreason.stages.rl_signal import Signal
 from rlreason.stages.sampler import Batch, Sampler
 from rlreason.types import (
     Group,
@@ -105,11 +107,12 @@ def train(
     """
     checkpointer = Checkpointer(config.checkpoints, job, policy, critic)
     coef = config.algorithm.kl and config.algorithm.kl.coef
-    state = {"sampler": None, "kl_coef": coef, "watch": None} | checkpointer.resume()
+    state = {"sampler": None, "kl_coef": coef, "watch": None, "signal": None} | checkpointer.resume()
     step: int = state["step"]
     if step > config.steps:
         raise UserError(f"steps: {config.steps}, but {step} are done; raise it, or start anew with another --run-dir")
     sampler, watch = Sampler(config, prompts, rollouts, state["sampler"]), Watch(config, job, policy, state["watch"])
+    signal = Signal(config, job, state["signal"])
     evaluate_every = (config.eval and config.eval.every) or config.steps
     with checkpointer.rescue(state), Progress(job.name, total=config.steps, done=step) as bar:
         sync(config, policy, rollouts, prompts, version=step)
@@ -119,14 +122,17 @@ def train(
             if step == config.steps or watch.has_ended:
                 with job.interrupts.shield():
                     checkpointer.save(state | {"watch": watch.state(step)})
+                signal.end()
                 return watch.end(step)
             watch.reload(rollouts, step)
             while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
                 sampler.start()
-            batch = watch.scored(sampler.collect())
+            batch = sampler.collect()
             report_rewards(batch.groups, rollouts, config, job, step + 1)
+            batch = watch.scored(batch)
             rewards = total_rewards(batch.groups, config.rewards, config.combine)
             metrics = batch.metrics | rollout_metrics(batch.groups, rewards, config.rewards, version=step)
+            metrics |= signal.observe(step + 1, batch.groups)
             watch.observe(step, metrics)  # before the update: these are the weights that wrote the batch
             with job.interrupts.shield():
                 # Before the update: what fails here, such as a full disk, costs this step alone.
@@ -135,7 +141,8 @@ def train(
                 step += 1
                 watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
                 coef = watch.raised(next_kl_coef(config, state, metrics))
-                state = {"step": step, "sampler": sampler.state(), "kl_coef": coef, "watch": watch.state(step)}
+                state = {"step": step, "sampler": sampler.state(), "kl_coef": coef}
+                state |= {"watch": watch.state(step), "signal": signal.state()}
                 checkpointer.keep(state)
                 try:
                     report_update(config, job, batch, metrics, step)
@@ -145,7 +152,8 @@ def train(
                     job.log.metrics(step, {"policy_version": step, **metrics})
                 if checkpointer.is_due(step) or step == config.steps or watch.has_ended:
                     checkpointer.save(state)
-            bar.step(step, f"reward {metrics['reward/mean']:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
+            reward = metrics.get("reward/mean", math.nan)  # where every check broke there is none
+            bar.step(step, f"reward {reward:.3f}  tokens {metrics['response/tokens_mean']:.1f}")
 
 
 def update(

@@ -8,11 +8,13 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import nan
 
 from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.rewards.combine import actions, broken, combine, is_left_out, value_of
-from rlreason.types import Group, RunError, ScoreStatus, TrainSequence
+from rlreason.types import Group, RunError, ScoreStatus, TrainSequence, UserError
+
+MAX_REWARD = 1e15
+"""Largest reward, times its weight, either way: its square fits float32, in which the learners count, with room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,20 @@ def stop_on_broken_rewards(found: BrokenRewards, max_error_rate: float) -> None:
         )
 
 
+def require_trainable(groups: list[Group], rewards: list[RewardConfig]) -> None:
+    """Raises UserError with the first reward that is too large to be trained on, and whose it is."""
+    weights = {reward.name: max(1.0, abs(reward.weight)) for reward in rewards}
+    for group in groups:
+        judged = [(f"sample {sample.index}", found) for sample, found in zip(group.samples, group.scores, strict=True)]
+        for whose, found in [*judged, ("the greedy answer", group.greedy or {})]:
+            for name, score in found.items():
+                if abs(value_of(score)) * weights[name] > MAX_REWARD:
+                    raise UserError(
+                        f"reward `{name}`: {score.value:g} for {whose} of task {group.task.id}; with its weight no "
+                        f"reward may be beyond +-{MAX_REWARD:g}, which overflows in training; bound what it returns"
+                    )
+
+
 def minibatches(
     sequences: list[TrainSequence], *, epochs: int, count: int, rng: random.Random
 ) -> Iterator[list[TrainSequence]]:
@@ -96,6 +112,7 @@ def num_tokens(groups: list[Group]) -> int:
 def rollout_metrics(
     groups: list[Group], totals: list[list[float]], rewards: list[RewardConfig], version: int
 ) -> dict[str, float]:
+    """Figures of what was sampled and of its verdicts. A mean over no sample is left out."""
     samples = [sample for group in groups for sample in group.samples]
     scores = [found for group in groups for found in group.scores]
     # A check that broke says nothing about the answer: it counts in error_rate and verdict/, not in the means.
@@ -112,10 +129,10 @@ def rollout_metrics(
     for reward in rewards:
         judged = [found[reward.name] for found in scores if reward.name in found]
         values = [value_of(score) for score in judged if reward.action(score.status) in (None, "zero")]
-        means[f"reward/{reward.name}/mean"] = statistics.fmean(values) if values else nan
+        if values:
+            means[f"reward/{reward.name}/mean"] = statistics.fmean(values)
     return {
-        "reward/mean": statistics.fmean(flat) if flat else nan,
-        "reward/std": statistics.pstdev(flat) if flat else nan,
+        **({"reward/mean": statistics.fmean(flat), "reward/std": statistics.pstdev(flat)} if flat else {}),
         **means,
         "reward/error_rate": num_broken / len(scores),
         **{f"verdict/{status}": float(count) for status, count in statuses.items()},

@@ -19,8 +19,11 @@ from rlreason.config.schema import RolloutConfig
 from rlreason.paths import find_function
 from rlreason.rewards.combine import combine, is_left_out, value_of
 from rlreason.rewards.length import overlong_penalty
-from rlreason.stages.rl_batch import kept_places
+from rlreason.stages.rl_batch import MAX_REWARD, kept_places
 from rlreason.types import Group, PolicyLoss, Sample, Score, TrainSequence, UserError
+
+MAX_ADVANTAGE = 1000 * MAX_REWARD
+"""Its square fits float32 as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +121,14 @@ def train_sequences(
             penalty_N=penalty_N,
             value_N=scores.value_N,
         )
+    require_usable(advantage_N, sequence_N, kept, algorithm.advantage)
     old_N = behaviour_N if scores.proximal_N is None else scores.proximal_N
     weight_N, keep_N = None, torch.ones_like(sequence_N, dtype=torch.bool)
     if algorithm.off_policy is not None:
         assert scores.proximal_N is not None
         weight_N, keep_N, found = correction(scores.proximal_N - behaviour_N, sequence_N, algorithm.off_policy)
         metrics |= found
-    if scores.value_N is not None and return_N is not None:
+    if scores.value_N is not None and return_N is not None and len(return_N):
         metrics |= critic_metrics(scores.value_N, return_N)
     if algorithm.mask_truncated:
         cut_S = torch.tensor([sample.finish_reason == "length" for sample in kept.samples])
@@ -277,12 +281,24 @@ def critic_metrics(value_N: Tensor, return_N: Tensor) -> dict[str, float]:
     )
 
 
+def require_usable(advantage_N: Tensor, sequence_N: Tensor, kept: Kept, name: str) -> None:
+    """Raises UserError with the first sample whose advantage is NaN, infinite or too large for float32."""
+    bad_N = ~(advantage_N.abs() <= MAX_ADVANTAGE)
+    if bad_N.any():
+        place = int(bad_N.nonzero()[0])
+        sample = kept.samples[int(sequence_N[place])]
+        raise UserError(
+            f"algorithm.advantage `{name}`: {float(advantage_N[place]):g} for sample {sample.index} of task "
+            f"{sample.task_id}; an advantage must be a number within +-{MAX_ADVANTAGE:g}"
+        )
+
+
 def _own_advantage(path: str, reward_S: Tensor, group_S: Tensor, algorithm: AlgorithmConfig) -> Tensor:
     """Raises UserError where the user's function returns something else than numbers for the samples."""
     found = find_function(path)(reward_S, group_S, **algorithm.advantage_args)
-    if not isinstance(found, Tensor) or found.shape != reward_S.shape or not found.isfinite().all():
-        raise UserError(f"algorithm.advantage `{path}`: expected a tensor of {len(reward_S)} finite numbers")
-    return found
+    if not isinstance(found, Tensor) or found.shape != reward_S.shape or found.is_complex():
+        raise UserError(f"algorithm.advantage `{path}`: expected a tensor of {len(reward_S)} numbers")
+    return found.detach().to(reward_S.dtype)
 
 
 def _flat(sequences: list[TrainSequence], columns: list[tuple[float, ...]]) -> Tensor:

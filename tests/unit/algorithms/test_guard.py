@@ -1,12 +1,13 @@
 """The guard's figures and limits, and the normaliser, against numbers worked out by hand."""
 
 import json
+import math
 import random
 import statistics
 
 import pytest
 
-from rlreason.algorithms.guard import Guard, compression_ratio, disagreement, distinct_2
+from rlreason.algorithms.guard import KL, LENGTH, Guard, compression_ratio, disagreement, distinct_2
 from rlreason.algorithms.normaliser import Normaliser
 from rlreason.config.guard import GuardConfig
 
@@ -145,3 +146,11 @@ def test_equal_scores_are_worth_nothing() -> None:
     normaliser = Normaliser(clip=5.0)
     normaliser.add([0.1] * 3)
     assert normaliser.normalise([0.1] * 3) == [0.0] * 3
+
+
+def test_a_figure_that_is_no_number_is_not_judged_and_no_baseline() -> None:
+    guard = Guard(GuardConfig(gold="reward/gold/mean", baseline_steps=1, patience=1, max_kl=1.0))
+    assert not guard.observe(1, {"reward/gold/mean": math.nan, LENGTH: math.nan, KL: math.nan})
+    assert not guard.observe(2, {"reward/gold/mean": 0.5, LENGTH: 10.0})
+    (found,) = guard.observe(3, {"reward/gold/mean": 0.5, LENGTH: 10.0, KL: math.inf})
+    assert found.what == "kl" and guard.best_step == 2

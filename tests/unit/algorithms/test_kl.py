@@ -4,7 +4,7 @@ Notation: V = outcomes, N = tokens. p is the policy, q the reference, b the poli
 """
 
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 
 import pytest
 import torch
@@ -145,3 +145,7 @@ def test_settings_that_could_end_the_penalty_are_refused(target: float, horizon:
 def test_a_divergence_that_is_not_finite_is_refused() -> None:
     with pytest.raises(AssertionError):
         next_coef(0.1, nan, target=1.0, horizon=100, num_samples=10)
+
+
+def test_an_infinite_divergence_raises_the_coefficient_as_far_as_one_batch_may() -> None:
+    assert next_coef(0.1, inf, target=1.0, horizon=100, num_samples=10) == pytest.approx(0.1 * 1.02)

@@ -347,3 +347,15 @@ def test_bfloat16_logits_are_worked_in_float32_and_entropy_carries_no_gradient_u
     assert logprob_N.dtype == entropy_N.dtype == torch.float32
     torch.testing.assert_close(logprob_N.double(), expected_N, rtol=1e-5, atol=1e-6, check_dtype=True)
     assert not entropy_N.requires_grad and logprob_N.requires_grad
+
+
+@pytest.mark.parametrize("name", ["ppo_clip", "dual clip", "gspo", "cispo", "gmpo", "reinforce"])
+def test_no_ratio_makes_a_loss_or_a_gradient_that_is_no_number(name: str) -> None:
+    """exp(200) is infinite in float32, and times an advantage of 0 it would be NaN."""
+    for advantage in (0.0, 1.0, -1.0):
+        logprob_N, old_N = tensor(-1.0, -201.0, grad=True), tensor(-201.0, -1.0)
+        for sequence_N in (torch.tensor([0, 1]), torch.tensor([0, 0])):
+            loss_N, _ = LOSSES[name](logprob_N, old_N, tensor(advantage, advantage), sequence_N)
+            (gradient_N,) = torch.autograd.grad(loss_N.sum(), logprob_N)
+            assert loss_N.isfinite().all() and gradient_N.isfinite().all()
+            assert advantage or not loss_N.any()

@@ -240,3 +240,16 @@ def test_a_guarded_run_shows_what_was_found_and_the_true_score_against_the_dista
 def test_a_run_without_a_guard_has_none_of_it(run_dir: Path) -> None:
     page = write_report(run_dir).read_text(encoding="utf-8")
     assert "Over-optimisation" not in page and "Reward against KL" not in page
+
+
+def test_a_run_that_learned_nothing_does_not_look_like_success(run_dir: Path) -> None:
+    """A key that is absent is no value that is not finite; what an earlier run of the directory said is over."""
+    rows = [{"step": step, "reward/mean": 0.0, "reward/zero_std_fraction": 1.0} for step in (1, 2)]
+    write_lines(run_dir / "metrics.jsonl", [*rows, {"step": 3, "policy/loss": None}])
+    events = [{"event": "start"}, {"event": "nothing learned", "message": f"NOTHING {HOSTILE}"}]
+    write_lines(run_dir / "events.jsonl", [*events, {"event": "no signal", "message": "rewards have not differed"}])
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert '<p class="bad">NOTHING &lt;/pre&gt;' in page and '<p class="bad">rewards have not differed</p>' in page
+    assert "<h3>Groups whose rewards do not differ" in page and "values that are not finite</span><b>1</b>" in page
+    write_lines(run_dir / "events.jsonl", [*events, {"event": "start"}])
+    assert '<p class="bad">' not in write_report(run_dir).read_text(encoding="utf-8")

@@ -251,3 +251,12 @@ def test_avg_at_k_resamples_prompts_not_samples() -> None:
         return found[1] - found[0]
 
     assert narrow(1) == narrow(64) > 0.5
+
+
+def test_an_rl_stage_that_learned_nothing_is_marked(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path)
+    recipe.stage("10-rl", "rl").event("nothing learned", message="NOTHING WAS LEARNED")
+    recipe.stage("20-rl", "rl")
+    page = recipe.write()
+    assert page.count('<td class="bad">done, nothing learned</td>') == 1 and '<td class="ok">done</td>' in page
+    assert '<p class="bad"><b>10-rl</b>: NOTHING WAS LEARNED</p>' in page

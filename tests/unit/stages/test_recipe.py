@@ -1,6 +1,8 @@
 """Recipes: what is found wrong before anything starts; and the checks of the parent model."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,11 +10,16 @@ from rlreason.config.data import TaskConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data import chains
 from rlreason.data.tasks import load_tasks
+from rlreason.runlog import RunLog
+from rlreason.stages import recipe as runner
 from rlreason.stages.evaluate import prompt_tasks
+from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import require_model
 from rlreason.stages.lineage import references
-from rlreason.stages.recipe import load_steps
-from rlreason.types import UserError
+from rlreason.stages.recipe import Step, load_steps
+from rlreason.types import NotFinite, RunError, UserError
+from tests.conftest import read_lines
+from tests.unit.stages.conftest import rl_config
 
 SFT = """
 stage: sft
@@ -117,3 +124,33 @@ def test_dropping_long_prompts_keeps_the_ids_of_the_others(tmp_path: Path) -> No
     tight = RolloutConfig(max_context_tokens=20, max_response_tokens=10)
     found = prompt_tasks(load_tasks(data, "s"), data, tight, chains.tokenizer())
     assert [prompt.task.id for prompt in found] == ["s:0", "s:2"]
+
+
+def test_numbers_that_are_not_finite_end_in_one_line_that_names_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage(config: Any, job: Any) -> dict[str, float]:
+        raise NotFinite("step 8: policy/loss is nan; trained on chat row 3", ("chat row 3",))
+
+    monkeypatch.setattr(runner, "_stage", lambda name: stage)
+    step = Step(name="30-rl", config=rl_config())
+    for steps, says in (((), "none was written"), ((4, 6), f"step 6 in {tmp_path}/run/checkpoints, where --resume")):
+        for number in steps:
+            (tmp_path / f"run/checkpoints/step-{number:06d}").mkdir(parents=True)
+        log = RunLog(tmp_path / "run", config_yaml="", resume=True)
+        with pytest.raises(RunError, match="^step 8: policy/loss is nan; .*; the last finite checkpoint: ") as error:
+            runner._run_stage(step, step.config, log, {}, Interrupts())
+        assert says in str(error.value) and "\n" not in str(error.value)
+        (event,) = [row for row in read_lines(tmp_path / "run/events.jsonl") if row["event"] == "not finite"][-1:]
+        assert event["batch"] == ["chat row 3"] and event["error"] == str(error.value)
+
+
+def test_the_last_line_of_a_run_says_that_nothing_was_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kinds in (("a", ["start", "nothing learned"]), ("b", ["start", "nothing learned", "start"]), ("c", [])):
+        (tmp_path / name).mkdir()
+        lines = [json.dumps({"event": kind, "message": f"{name}: NOTHING WAS LEARNED"}) for kind in kinds]
+        (tmp_path / name / "events.jsonl").write_text("\n".join(lines))
+    runner._say_last([tmp_path / name for name in "abc"])
+    assert capsys.readouterr().out == "a: NOTHING WAS LEARNED\n"

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rlreason.stages.rl import next_kl_coef, require_functions, require_parity, 
 from rlreason.stages.rl_batch import (
     broken_rewards,
     minibatches,
+    require_trainable,
     rollout_metrics,
     stop_on_broken_rewards,
     total_rewards,
@@ -161,6 +162,27 @@ def test_a_policy_that_has_diverged_is_not_blamed_on_a_stale_weight() -> None:
             require_parity(gap, -2.0, 3, config)
         with pytest.raises(NotFinite, match="after step 3 the policy has diverged: .* -1e.09 nats.*; lower learner.lr"):
             require_parity(gap, -1e9, 3, config)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1.1e15])
+def test_a_reward_that_training_cannot_hold_is_refused_with_its_sample(value: float) -> None:
+    require_trainable([group(0, [1e15, -1e15])], MATH)
+    with pytest.raises(UserError, match=r"^reward `math`: .* for sample 1 of task 0; .* beyond \+-1e\+15"):
+        require_trainable([group(0, [0.0, value], ["ok", "ok"])], MATH)
+    require_trainable([group(0, [value], ["verifier_error"])], MATH)  # what a broken check says counts nowhere
+    with pytest.raises(UserError, match="for the greedy answer of task 0"):
+        require_trainable([group(0, [0.0], greedy=value)], MATH)
+    weighted = [MATH[0].model_copy(update={"weight": 1e10})]
+    with pytest.raises(UserError, match=r"reward `math`: 1e\+06 for sample 0 of task 0; with its weight"):
+        require_trainable([group(0, [1e6])], weighted)
+
+
+def test_what_no_sample_was_judged_by_has_no_mean() -> None:
+    broken = [group(0, [0.0, 0.0], ["timeout", "timeout"])]
+    found = rollout_metrics(broken, [[0.0, 0.0]], [*MATH, *AB], version=3)
+    assert all(isfinite(value) for value in found.values())
+    assert not {"reward/mean", "reward/std", "reward/math/mean", "reward/a/mean"} & found.keys()
+    assert found["reward/error_rate"] == 1.0 and found["verdict/timeout"] == 2.0
 
 
 def test_a_reward_of_another_source_is_not_in_the_group() -> None:

@@ -147,6 +147,8 @@ def mine(tmp_path: Path) -> Path:
         "def short(reward_S, group_S):\n    return reward_S[1:]\n"
         "def nan(reward_S, group_S):\n    return reward_S / 0\n"
         "def numbers(reward_S, group_S):\n    return reward_S.tolist()\n"
+        "def huge(reward_S, group_S):\n    return reward_S * 1e200\n"
+        "def is_right(reward_S, group_S):\n    return reward_S > 0\n"
     )
     return path
 
@@ -156,11 +158,18 @@ def test_an_advantage_of_the_users_own(mine: Path) -> None:
     assert found == {0: [10.0] * 3, 1: [0.0] * 2, 2: [0.0] * 2, 10: [11.0] * 2, 11: [1.0] * 2}
 
 
-@pytest.mark.parametrize("name", ["short", "nan", "numbers"])
+@pytest.mark.parametrize("name", ["short", "numbers"])
 def test_an_advantage_of_the_users_own_that_returns_nonsense(mine: Path, name: str) -> None:
     with pytest.raises(UserError) as error:
         credit(GROUPS, {"advantage": f"{mine}:{name}"})
-    assert str(error.value) == f"algorithm.advantage `{mine}:{name}`: expected a tensor of 5 finite numbers"
+    assert str(error.value) == f"algorithm.advantage `{mine}:{name}`: expected a tensor of 5 numbers"
+
+
+@pytest.mark.parametrize(("name", "says"), [("nan", "inf"), ("huge", r"1e\+200")])
+def test_an_advantage_that_float32_cannot_hold_names_its_sample(mine: Path, name: str, says: str) -> None:
+    with pytest.raises(UserError, match=rf"^algorithm.advantage `.*:{name}`: {says} for sample 0 of task 1; an advan"):
+        credit([group(1, [1.0])], {"advantage": f"{mine}:{name}"})
+    assert flat(advantages([group(0, [1.0, 0.0])], {"advantage": f"{mine}:is_right"})) == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_gdpo_normalises_each_reward_and_leaves_samples_out_as_any_mode() -> None:
