@@ -10,7 +10,7 @@ from rlreason.config.data import TaskConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data import chains
 from rlreason.data.tasks import load_tasks
-from rlreason.runlog import RunLog
+from rlreason.runlog import RunLog, seal_checkpoint
 from rlreason.stages import recipe as runner
 from rlreason.stages.evaluate import prompt_tasks
 from rlreason.stages.interrupts import Interrupts
@@ -133,13 +133,17 @@ def test_numbers_that_are_not_finite_end_in_one_line_that_names_the_last_checkpo
         raise NotFinite("step 8: policy/loss is nan; trained on chat row 3", ("chat row 3",))
 
     monkeypatch.setattr(runner, "_stage", lambda name: stage)
+    monkeypatch.setattr(runner, "num_cpus", lambda: 2.0)  # else Ray's, which does not run here
     step = Step(name="30-rl", config=rl_config())
-    for steps, says in (((), "none was written"), ((4, 6), f"step 6 in {tmp_path}/run/checkpoints, where --resume")):
+    for steps, says in (((), "none was written"), ((4, 6), f"{tmp_path}/run/checkpoints/step-000006, where --resume")):
         for number in steps:
-            (tmp_path / f"run/checkpoints/step-{number:06d}").mkdir(parents=True)
+            folder = tmp_path / f"run/checkpoints/step-{number:06d}"
+            folder.mkdir(parents=True)
+            (folder / "state.json").write_text("{}")
+            seal_checkpoint(folder)
         log = RunLog(tmp_path / "run", config_yaml="", resume=True)
         with pytest.raises(RunError, match="^step 8: policy/loss is nan; .*; the last finite checkpoint: ") as error:
-            runner._run_stage(step, step.config, log, {}, Interrupts())
+            runner._run_stage(step, step.config, log, {}, {}, Interrupts())
         assert says in str(error.value) and "\n" not in str(error.value)
         (event,) = [row for row in read_lines(tmp_path / "run/events.jsonl") if row["event"] == "not finite"][-1:]
         assert event["batch"] == ["chat row 3"] and event["error"] == str(error.value)
