@@ -83,24 +83,36 @@ def evaluate(
 
 @app.command(name="check-reward")
 def check_reward(
-    function: Annotated[str, typer.Argument(metavar="FILE.py:FN", help="The reward; package.module:FN works too.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows with prompts and gold answers.")],
+    function: Annotated[
+        str, typer.Argument(metavar="FILE.py:FN", help="The reward; or a stage's file, for all of its rewards.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Rows with prompts and golds; a stage has its own.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows that are read, from the start.")] = 200,
     seconds: Annotated[float, typer.Option(min=0.1, help="Scoring stops after so long.")] = 2.5,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one response.")] = 4.0,
-    args: Annotated[str, typer.Option(help="The function's options, such as '{\"ignore_case\": true}'.")] = "{}",
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds for one response; default: the reward's own.")
+    ] = None,
+    args: Annotated[str | None, typer.Option(help="The function's options, such as '{\"ignore_case\": true}'.")] = None,
     prompt_column: Annotated[str | None, typer.Option(help="Default: prompt, question, problem...")] = None,
     answer_column: Annotated[str | None, typer.Option(help="Default: answer, ground_truth...")] = None,
     response_column: Annotated[str | None, typer.Option(help="Good responses or programs: solution, code...")] = None,
 ) -> None:
-    """Try a reward on gold and corrupted answers. Status 0: it tells them apart; 1: it does not."""
-    from rlreason.rewards import dry_run, probes
+    """Try a reward on gold and corrupted answers. Status 0: it tells them apart; 1: it does not, or breaks."""
+    from rlreason.rewards.probes import Columns
+    from rlreason.stages import check_reward as dry_run
+    from rlreason.types import UserError
 
-    columns = probes.Columns(prompt=prompt_column, answer=answer_column, response=response_column)
-    status = dry_run.check_reward(
-        function, data, columns=columns, limit=limit, seconds=seconds, timeout_s=timeout, args=args
-    )
-    raise typer.Exit(status)
+    columns = Columns(prompt=prompt_column, answer=answer_column, response=response_column)
+    options = dry_run.Options(columns=columns, limit=limit, seconds=seconds, timeout_s=timeout)
+    if function.endswith((".yaml", ".yml")):
+        if args is not None:
+            raise UserError("--args: the file of a stage has the `args` of its rewards; take it out")
+        raise typer.Exit(dry_run.check_stage(Path(function), data, options=options))
+    if data is None:
+        raise UserError(f"{function}: say on which rows to try it: rlreason check-reward {function} DATA.jsonl")
+    raise typer.Exit(dry_run.check_reward(function, data, options=options, args=args or "{}"))
 
 
 @app.command()

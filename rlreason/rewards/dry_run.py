@@ -1,27 +1,40 @@
-"""`rlreason check-reward`: scores gold and corrupted responses, and says whether the reward tells them apart.
+"""Scores gold, corrupted and tricky responses, and says whether a reward tells gold from corrupted ones.
 
-Runs the function as a run would, in a child with its deadline. Loads no Ray, torch or `datasets`. Judges by the first
-rows only, as many as its time allows, and does not know how good a reward is for training.
+Runs the function as a run would, in a child with its deadline. Judges by the first rows only, as many as its time
+allows, and does not know how good a reward is for training. What tricky responses earn is told and not judged.
 """
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.rewards.probes import Columns, Form, Probe, Row, corrupted, forms_for, read_rows
+from rlreason.rewards.load import Attempt, Traits
+from rlreason.rewards.probes import (
+    GARBAGE,
+    TRICKS,
+    Form,
+    Probe,
+    Row,
+    corrupted,
+    forms_for,
+    tricky,
+)
 from rlreason.rewards.reward_set import RewardSet
 from rlreason.types import FAILED_STATUSES, Score, Task, UserError
 
 MOSTLY = 0.9
 FULL_VALUE = 1.0
 CHARS_PER_TOKEN = 4
-"""A guess, for rewards that read `num_tokens`: no tokenizer is loaded."""
+"""A guess, for rewards that read `num_tokens` or token ids, which are all 0: no tokenizer is loaded."""
 _NUM_FORM_ROWS = 5
 _NUM_REPEATED = 10
+_NUM_TRICKY_ROWS = 50
+_FOR_CORRUPTED = 0.85
+"""Fraction of the time after which corrupted answers leave the rest to tricky ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +52,10 @@ class DryRun:
 
     accepted: dict[str, str] = field(default_factory=dict)
     """Form: how many of the first golds scored in it, such as "5/5"."""
-    form: Form
-    """The form that the gold answers were scored in."""
+    reward: RewardConfig
+    traits: Traits
+    form: Form | None = None
+    """The form that the gold answers were scored in; None where the rows have no gold."""
     verdicts: list[Verdict] = field(default_factory=list)
     num_rows: int = 0
     wants_bare_gold: bool = False
@@ -49,7 +64,18 @@ class DryRun:
     """First and second verdict on golds, where they differ."""
 
     def of(self, *, gold: bool) -> list[Verdict]:
-        return [verdict for verdict in self.verdicts if (verdict.probe.kind == "gold") == gold]
+        """Verdicts on gold responses, or on those that are wrong."""
+        return [v for v in self.verdicts if (v.probe.kind == "gold") == gold and v.probe.kind not in TRICKS]
+
+    def on_tricks(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.probe.kind in TRICKS]
+
+    def broken(self) -> list[Verdict]:
+        """Verdicts that are none, those on gold first. A response that is not gold may be too expensive to judge."""
+        costs_zero = self.reward.action("timeout") == "zero"
+        gold = [v for v in self.of(gold=True) if v.score.status in FAILED_STATUSES]
+        others = [v for v in self.verdicts if v.probe.kind != "gold" and v.score.status in FAILED_STATUSES]
+        return gold + [v for v in others if not (costs_zero and v.score.status == "timeout")]
 
 
 class _OutOfTime(Exception):
@@ -65,51 +91,30 @@ class _Scorer:
         self.golds: dict[tuple[str, str], Verdict] = {}
         """By task and response, so that the search for the form costs nothing twice."""
 
-    def gold(self, response: str, task: Task) -> Verdict:
+    def gold(self, response: str, task: Task, kind: str = "gold") -> Verdict:
         if (task.id, response) not in self.golds:
-            self.golds[task.id, response] = self(Probe(kind="gold", response=response, task=task))
+            self.golds[task.id, response] = self(Probe(kind=kind, response=response, task=task))
         return self.golds[task.id, response]
 
     def __call__(self, probe: Probe) -> Verdict:
         if self.golds and time.monotonic() > self.deadline:
             raise _OutOfTime
         num_tokens = len(probe.response) // CHARS_PER_TOKEN
+        attempt = Attempt(
+            response=probe.response,
+            task=probe.task,
+            num_tokens=num_tokens,
+            truncated=probe.truncated,
+            prompt_ids=(0,) * (len(str(probe.task.prompt)) // CHARS_PER_TOKEN),
+            completion_ids=(0,) * num_tokens,
+        )
         start = time.perf_counter()
-        scores = self.rewards.score(probe.response, probe.task, num_tokens=num_tokens, truncated=probe.truncated)
+        (scores,) = self.rewards.score_many([attempt])
         return Verdict(probe=probe, score=next(iter(scores.values())), duration_s=time.perf_counter() - start)
 
 
-def check_reward(
-    function: str,
-    data: Path,
-    *,
-    columns: Columns,
-    limit: int,
-    seconds: float,
-    timeout_s: float,
-    args: str,
-) -> int:
-    """Print the report of a dry run. 0: gold scores and corrupted does not; 1: not so. UserError for bad input.
-
-    limit: rows to read; seconds: of scoring; timeout_s: of one response; args: the function's options as a JSON object.
-    """
-    rows = read_rows(data, columns, limit)
-    options = _options(args)
-    name = function.rpartition(":")[2]
-    rewards = RewardSet([RewardConfig(name=name, path=function, timeout_s=timeout_s, args=options)])
-    try:
-        rewards.check()
-        found = try_out(rewards, rows, seconds)
-    finally:
-        rewards.close()
-    from rlreason.rewards.dry_run_report import show
-
-    status, conclusion = conclude(found)
-    show(found, f"{function} on {data}", len(rows), conclusion)
-    return status
-
-
-def _options(text: str) -> dict[str, Any]:
+def options_of(text: str) -> dict[str, Any]:
+    """The keyword arguments that `--args` gives as JSON."""
     try:
         options = json.loads(text)
     except ValueError as error:
@@ -120,12 +125,15 @@ def _options(text: str) -> dict[str, Any]:
 
 
 def try_out(rewards: RewardSet, rows: Sequence[Row], seconds: float) -> DryRun:
-    """Find the gold form that scores best, then score all rows in it, gold and corrupted."""
+    """Find the gold form that scores best, then score all rows in it, gold, corrupted and tricky.
+
+    rewards: one reward, which applies to all rows. UserError where the first row has no gold.
+    """
     start = time.monotonic()
     score = _Scorer(rewards, start + seconds / 2)
-    accepted, form = _best_form(score, rows[:_NUM_FORM_ROWS], forms_for(rows))
-    score.deadline = start + seconds
-    found = DryRun(accepted=accepted, form=form)
+    found = _begun(rewards)
+    found.accepted, form = _best_form(score, rows[:_NUM_FORM_ROWS], forms_for(rows))
+    found.form, score.deadline = form, start + _FOR_CORRUPTED * seconds
     try:
         for index, row in enumerate(rows):
             gold = form.gold(row)
@@ -141,8 +149,32 @@ def try_out(rewards: RewardSet, rows: Sequence[Row], seconds: float) -> DryRun:
                 found.verdicts.append(score(wrong))
     except _OutOfTime:
         pass
+    score.deadline = start + seconds
+    try:
+        for index in range(min(_NUM_TRICKY_ROWS, len(rows))):
+            for trick in tricky(rows, index, form):
+                found.verdicts.append(score(trick))
+    except _OutOfTime:
+        pass
     found.wants_bare_gold = _wants_bare_gold(rewards, rows[0], found.verdicts[0].score)
     return found
+
+
+def try_garbage(rewards: RewardSet, rows: Sequence[Row], seconds: float) -> DryRun:
+    """What rows without a gold can show: whether the reward works at all."""
+    score, found = _Scorer(rewards, time.monotonic() + seconds), _begun(rewards)
+    try:
+        for row in rows:
+            found.verdicts.append(score.gold(GARBAGE, row.task, kind="garbage"))
+            found.num_rows += 1
+    except _OutOfTime:
+        pass
+    return found
+
+
+def _begun(rewards: RewardSet) -> DryRun:
+    (reward,) = rewards.rewards
+    return DryRun(reward=reward, traits=rewards.traits()[reward.name])
 
 
 def _best_form(score: _Scorer, rows: Sequence[Row], forms: Sequence[Form]) -> tuple[dict[str, str], Form]:
@@ -172,23 +204,29 @@ def _wants_bare_gold(rewards: RewardSet, row: Row, score: Score) -> bool:
 def conclude(found: DryRun) -> tuple[int, str]:
     """Exit status and one line."""
     gold, wrong = found.of(gold=True), found.of(gold=False)
+    if broken := found.broken():
+        num_gold = sum(verdict.probe.kind == "gold" for verdict in broken)
+        statuses = Counter(verdict.score.status for verdict in broken)
+        return 1, (
+            f"THE REWARD BREAKS: {num_gold} of {len(gold)} gold and {len(broken) - num_gold} of "
+            f"{len(found.verdicts) - len(gold)} other responses have no verdict "
+            f"({', '.join(f'{status} {count}' for status, count in statuses.items())}), the first is above"
+        )
     if found.changed:
         first, again = found.changed[0]
         return 1, (
             f"NOT DETERMINISTIC: {first.probe.task.id} scored {first.score.value:g} ({first.score.status}), "
             f"then {again.score.value:g} ({again.score.status}) for the same response"
         )
-    num_broken = sum(verdict.score.status in FAILED_STATUSES for verdict in gold)
-    if num_broken > (1 - MOSTLY) * len(gold):
-        return (
-            1,
-            f"THE REWARD BREAKS: {num_broken} of {len(gold)} gold answers have no verdict, the first is above",
-        )
+    if found.form is None:
+        return 0, f"IT WORKS: {len(wrong)} responses have a verdict; the rows have no gold to tell from other answers"
     num_full = _num_full(gold)
     if num_full < MOSTLY * len(gold):
         why = "the reward or the data is wrong, or it rewards something else than the answer"
         if found.wants_bare_gold:
             why = "it scores with the bare answer as gold: keep only what follows `####` in that column"
+        elif found.traits.form == "TRL" and not isinstance(gold[0].probe.task.prompt, str):
+            why += '; these prompts are chats, so its completions are too: the text is completion[0]["content"]'
         return 1, (
             f"GOLD DOES NOT SCORE: {num_full} of {len(gold)} gold answers reach 1.0 (mean {mean(gold):.2f}, corrupted "
             f"{mean(wrong):.2f}): {why}"
@@ -202,6 +240,25 @@ def conclude(found: DryRun) -> tuple[int, str]:
             f"(mean {mean(wrong):.2f}), most of all `{worst}`"
         )
     return 0, f"OK: {num_full} of {len(gold)} gold and {num_fooled} of {len(wrong)} corrupted answers score 1.0"
+
+
+def conclude_all(results: Sequence[tuple[str, str, DryRun]], sets: Sequence[str]) -> tuple[int, str]:
+    """Exit status and one line for rewards of a stage: (reward, task set, dry run).
+
+    None may break, and each set with golds needs one that tells them from corrupted answers.
+    """
+    for reward, name, found in results:
+        status, conclusion = conclude(found)
+        if status and (found.broken() or found.changed):
+            return 1, f"{reward} on {name}: {conclusion}"
+    with_gold = [name for name in sets if any(where == name and found.form for _, where, found in results)]
+    for name in with_gold:
+        those = [(reward, found) for reward, where, found in results if where == name]
+        if all(conclude(found)[0] for _, found in those):
+            told = "; ".join(f"{reward}: {conclude(found)[1]}" for reward, found in those)
+            return 1, f"NO REWARD TELLS GOLD FROM CORRUPTED ANSWERS on {name}: {told}"
+    told = f", and golds are told from corrupted answers on {', '.join(with_gold)}" if with_gold else ""
+    return 0, f"OK: no reward breaks{told}"
 
 
 def kinds_of(verdicts: Sequence[Verdict]) -> list[str]:

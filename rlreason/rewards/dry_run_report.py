@@ -2,24 +2,27 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, kinds_of, mean
-from rlreason.types import FAILED_STATUSES
+from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, conclude, kinds_of, mean
+from rlreason.rewards.probes import EVERY_CANDIDATE, FALSE_SENTENCE
 
 NUM_SAMPLES = 3
+_NAMES = {FALSE_SENTENCE: "any sentence that ends in the answer", EVERY_CANDIDATE: "listing every candidate"}
 
 
 def show(found: DryRun, title: str, num_read: int, conclusion: str) -> None:
     """To standard output; the conclusion is the last line."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(title)
-    console.print(f"{found.num_rows} of the {num_read} rows read were used; gold is written as `{found.form.name}`")
-    accepted = ", ".join(f"{form} {share}" for form, share in found.accepted.items())
-    console.print(f"golds that score 1.0 by form: {accepted or 'none in time'}")
+    written = "they have no gold" if found.form is None else f"gold is written as `{found.form.name}`"
+    console.print(f"{found.num_rows} of the {num_read} rows read were used; {written}")
+    if found.form is not None:
+        accepted = ", ".join(f"{form} {share}" for form, share in found.accepted.items())
+        console.print(f"golds that score 1.0 by form: {accepted or 'none in time'}")
     console.print(_table(found.verdicts), soft_wrap=False)
     console.print(_latency(found.verdicts))
     for verdict in _samples(found):
@@ -31,11 +34,33 @@ def show(found: DryRun, title: str, num_read: int, conclusion: str) -> None:
         # A traceback says what happened in its last line; the first one is shown whole below.
         detail = _line(score.detail.strip().rpartition("\n")[2])
         console.print(f"  verdict   {score.value:g} {score.status}{': ' * bool(detail)}{detail}")
-    broken = next((verdict for verdict in found.verdicts if verdict.score.status in FAILED_STATUSES), None)
+    broken = next(iter(found.broken()), None)
     if broken is not None:
         console.print(f"\nfirst broken verdict: {broken.probe.kind}, {broken.probe.task.id}, {broken.score.status}")
         console.print("".join(c for c in broken.score.detail if c.isprintable() or c == "\n").rstrip())
+    console.print(f"\n{_tricks(found)}{conclusion}")
+
+
+def summary(results: Sequence[tuple[str, str, DryRun]], untried: Mapping[str, str], conclusion: str) -> None:
+    """A line for each reward of a stage; `untried`: names, and why. The conclusion is the last line."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for reward, name, found in results:
+        console.print(f"{reward} on {name}: {conclude(found)[1]}")
+    for reward, why in untried.items():
+        console.print(f"{reward}: {why}")
     console.print(f"\n{conclusion}")
+
+
+def _tricks(found: DryRun) -> str:
+    """A line on what responses earn that only hold the gold; "" where there are none."""
+    verdicts = found.on_tricks()
+    if not verdicts:
+        return ""
+    means = {kind: mean([v for v in verdicts if v.probe.kind == kind]) for kind in kinds_of(verdicts)}
+    told = ", ".join(f"{kind} {value:.2f}" for kind, value in means.items())
+    paid = [kind for kind, value in means.items() if value >= 0.5]
+    warning = f"; HACKABLE: a policy is paid for {' and for '.join(_NAMES[kind] for kind in paid)}" if paid else ""
+    return f"responses that only hold the gold earn on average: {told}{warning}\n"
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
@@ -63,6 +88,7 @@ def _samples(found: DryRun) -> list[Verdict]:
     gold, wrong = found.of(gold=True), found.of(gold=False)
     surprises = [v for v in gold if v.score.value < FULL_VALUE][:1]
     surprises += [v for v in wrong if v.score.value >= FULL_VALUE][:1]
+    surprises += [v for v in found.on_tricks() if v.score.value >= FULL_VALUE][:1]
     usual = [next(v for v in found.verdicts if v.probe.kind == kind) for kind in kinds_of(found.verdicts)]
     chosen: list[Verdict] = []
     for verdict in surprises + usual:

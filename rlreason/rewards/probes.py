@@ -1,25 +1,27 @@
-r"""Gold and corrupted responses for `dry_run`, made from the rows of a JSON-lines file. Loads no `datasets`.
+r"""Gold, corrupted and tricky responses for `dry_run`, made from tasks.
 
 A gold answer is put in the forms that a model would write: as it stands, `\boxed{}`, `####`, with a think block; a
-solution column as it stands, for program tests fenced. Corrupted: changed, emptied, another row's, cut in half.
+solution column as it stands, for program tests fenced. Corrupted: changed, emptied, another row's, cut in half. Tricky:
+a false sentence that ends in the gold, and a response that lists every candidate.
 """
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from rlreason.rewards.extract import final_answer
-from rlreason.types import Task, UserError, read_tests
+from rlreason.types import Task, UserError
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction")
-ANSWER_COLUMNS = ("answer", "ground_truth", "target", "label")
+ANSWER_COLUMNS = ("answer", "ground_truth", "target", "label", "reward_model.ground_truth")
 RESPONSE_COLUMNS = ("solution", "response", "canonical_solution", "code")
 """Looked for in this order where the user names none."""
 GARBAGE = "I don't know."
+FALSE_SENTENCE, EVERY_CANDIDATE = "false sentence", "every candidate"
+TRICKS = (FALSE_SENTENCE, EVERY_CANDIDATE)
+"""Kinds of responses that are not right, but hold the gold: what they earn, a policy may learn to write."""
+_NUM_CANDIDATES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +115,18 @@ _PROGRAM_FORMS = (
 )
 
 
+def has_gold(rows: Sequence[Row]) -> bool:
+    """The first row can be written down as a gold response."""
+    return any(form.gold(rows[0]) for form in _forms(rows[0]))
+
+
+def _forms(row: Row) -> Sequence[Form]:
+    return _PROGRAM_FORMS if row.is_program else _ANSWER_FORMS
+
+
 def forms_for(rows: Sequence[Row]) -> list[Form]:
     """Forms that the first row can be written in. UserError if there is none."""
-    forms = [form for form in (_PROGRAM_FORMS if rows[0].is_program else _ANSWER_FORMS) if form.gold(rows[0])]
+    forms = [form for form in _forms(rows[0]) if form.gold(rows[0])]
     if not forms:
         what = "tests but no solution column" if rows[0].is_program else "an empty answer"
         known = ", ".join(RESPONSE_COLUMNS)
@@ -140,6 +151,22 @@ def corrupted(rows: Sequence[Row], index: int, form: Form) -> Iterator[Probe]:
             yield Probe(kind=kind, response=form.write(wrong, row), task=row.task)
     yield Probe(kind="cut in half", response=gold[: len(gold) // 2], task=row.task, truncated=True)
     yield Probe(kind="garbage", response=GARBAGE, task=row.task)
+
+
+def tricky(rows: Sequence[Row], index: int, form: Form) -> Iterator[Probe]:
+    """Responses that only hold the answer of row `index`; none for programs."""
+    row = rows[index]
+    gold = row.bare_answer
+    if row.is_program or not gold:
+        return
+    yield Probe(kind=FALSE_SENTENCE, response=f"Every bird is a fish, so 2 + 2 is {gold}", task=row.task)
+    others = dict.fromkeys(other.bare_answer for other in itertools.chain(rows[index + 1 :], rows[:index]))
+    candidates = [text for text in others if text and text != gold][: _NUM_CANDIDATES - 1]
+    if candidates:
+        candidates.insert(len(candidates) // 2, gold)  # never the last, which some rewards read alone
+        is_boxed = form.write("", row) == r"\boxed{}"
+        listed = " or ".join(form.write(text, row) if is_boxed else text for text in candidates)
+        yield Probe(kind=EVERY_CANDIDATE, response=listed if is_boxed else form.write(listed, row), task=row.task)
 
 
 def _other_core(rows: Sequence[Row], index: int, form: Form) -> str | None:
@@ -169,80 +196,3 @@ def _changed_program(code: str) -> str:
     """Returns nothing and prints too much; raises where there is neither a return nor a print."""
     broken = re.sub(r"\bprint\(", "print('?', ", re.sub(r"\breturn\b.*", "return None", code))
     return broken if broken != code else f"raise SystemExit(1)\n{code}"
-
-
-def read_rows(path: Path, columns: Columns, limit: int) -> list[Row]:
-    """The first `limit` rows. UserError with the line for what cannot be read."""
-    rows: list[Row] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if len(rows) >= limit:
-                    break
-                if line.strip():
-                    found = _object(line, f"data {path}:{number}")
-                    columns = columns if rows else _named(columns, found, str(path))
-                    rows.append(_row(found, f"data {path}:{number}", f"{path.stem}:{number}", columns))
-    except OSError as error:
-        raise UserError(f"data {path}: {error.strerror}: give a JSON-lines file that can be read") from error
-    if not rows:
-        raise UserError(f"data {path}: no rows")
-    return rows
-
-
-def _object(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON in UTF-8: {error}; each line must be one JSON object") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{where}: a {type(found).__name__}; each line must be one JSON object")
-    return found
-
-
-def _named(columns: Columns, row: dict[str, Any], where: str) -> Columns:
-    """With the names that the user left open. UserError for a column that the first row lacks."""
-    for name in (columns.prompt, columns.answer, columns.response):
-        if name is not None and name not in row:
-            raise UserError(f"data {where}: no column `{name}`; its columns are {', '.join(row)}")
-    guess = {
-        "prompt": columns.prompt or next((name for name in PROMPT_COLUMNS if name in row), None),
-        "answer": columns.answer or next((name for name in ANSWER_COLUMNS if name in row), None),
-        "response": columns.response or next((name for name in RESPONSE_COLUMNS if name in row), None),
-    }
-    if guess["prompt"] is None:
-        raise UserError(
-            f"data {where}: which column is the prompt? Its columns are {', '.join(row)}; use --prompt-column"
-        )
-    if guess["answer"] is None and guess["response"] is None:
-        raise UserError(
-            f"data {where}: no gold: its columns are {', '.join(row)}; use --answer-column or --response-column"
-        )
-    return Columns(**guess)
-
-
-def _row(found: dict[str, Any], where: str, task_id: str, columns: Columns) -> Row:
-    for name in (columns.prompt, columns.answer, columns.response):
-        if name is not None and name not in found:
-            raise UserError(f"{where}: no column `{name}`, which the first row has")
-    prompt = found[str(columns.prompt)]
-    if isinstance(prompt, list):
-        prompt = tuple(prompt)
-    elif not isinstance(prompt, str):
-        raise UserError(f"{where}: `{columns.prompt}` is neither text nor a list of messages")
-    answer = None if columns.answer is None else found[columns.answer]
-    solution = None if columns.response is None else found[columns.response]
-    used = {columns.prompt, columns.answer, "tests", "source"}
-    task = Task(
-        id=task_id,
-        prompt=prompt,
-        answer=tuple(map(_text, answer)) if isinstance(answer, list) else None if answer is None else _text(answer),
-        tests=read_tests(found.get("tests"), where),
-        source=str(found.get("source") or ""),
-        columns={name: value for name, value in found.items() if name not in used},
-    )
-    return Row(task=task, solution=solution if isinstance(solution, str) else None)
-
-
-def _text(value: Any) -> str:
-    return str(value)

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards.dry_run import check_reward
-from rlreason.rewards.probes import Columns, corrupted, forms_for, read_rows
+from rlreason.config.data import TaskConfig
+from rlreason.data.tasks import load_tasks
+from rlreason.rewards.probes import Columns, corrupted, forms_for
+from rlreason.stages.check_reward import Options, check_reward, check_stage, read_rows
 from rlreason.types import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +32,9 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
         if "\n" in function or function.startswith(("def ", "async ", "import ")):
             (tmp_path / "mine.py").write_text(function)
             function = f"{tmp_path}/mine.py:f"
-        defaults = {"columns": Columns(), "limit": 200, "seconds": 3.0, "timeout_s": 4.0, "args": "{}"}
-        status = check_reward(function, data, **(defaults | options))
+        defaults: dict[str, Any] = {"columns": Columns(), "limit": 200, "seconds": 3.0, "timeout_s": 4.0}
+        args = options.pop("args", "{}")
+        status = check_reward(function, data, options=Options(**(defaults | options)), args=args)
         return status, capsys.readouterr().out
 
     return run
@@ -79,18 +82,18 @@ def test_the_form_that_the_reward_accepts_is_found(check: Check) -> None:
         ("def f(response, task): 1 / 0", "THE REWARD BREAKS: 30 of 30"),
         ("def f(response, task): return None", "THE REWARD BREAKS"),
         ("def f(response, task): import os; os._exit(3)", "THE REWARD BREAKS"),
-        ("import random\ndef f(response, task): return random.random()", "NOT DETERMINISTIC: rows:1"),
+        ("import random\ndef f(response, task): return random.random()", "NOT DETERMINISTIC: tasks:0"),
     ],
 )
 def test_a_wrong_reward_fails_and_the_last_line_says_why(check: Check, source: str, said: str) -> None:
-    status, output = check(source, seconds=0.5)
+    status, output = check(source, seconds=2.0)
     assert status == (1 if said else 0), output
     assert said in conclusion(output)
 
 
 def test_the_first_broken_verdict_is_shown_with_its_traceback(check: Check) -> None:
     _, output = check("def f(response, task):\n    return {}['scale']")
-    assert "first broken verdict: gold, rows:1, verifier_error" in output
+    assert "first broken verdict: gold, tasks:0, verifier_error" in output
     assert output.count("KeyError: 'scale'") == 4  # three samples, and the traceback once
     assert output.count("Traceback") == 1
     assert output.count("verdict   0 verifier_error: KeyError: 'scale'") == 3
@@ -180,13 +183,13 @@ def test_no_corrupted_answer_is_another_gold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "options", "said"),
     [
-        ('{"prompt": "a", "answer": "1"}\n\n{"prompt": ', {}, "rows.jsonl:3: not JSON"),
-        ('{"prompt": "a", "answer": "1"}\n[1]', {}, "rows.jsonl:2: a list"),
+        ('{"prompt": "a", "answer": "1"}\n\n{"prompt": ', {}, "rows.jsonl`, line 3: "),
+        ('{"prompt": "a", "answer": "1"}\n[1]', {}, "rows.jsonl`, line 2: "),
         ("\n \n", {}, "no rows"),
         ([{"x": 1}], {}, "which column is the prompt"),
         ([{"prompt": "a", "x": 1}], {}, "no gold: its columns are prompt, x"),
         ([{"prompt": "a", "answer": "1"}], {"columns": Columns(answer="anser")}, "no column `anser`; its columns are"),
-        ([{"prompt": "a", "answer": "1"}, {"prompt": "b"}], {}, "rows.jsonl:2: no column `answer`"),
+        ([{"prompt": "a", "answer": "1"}, {"prompt": "b"}], {}, "row 1: no column `answer`"),
         ([{"prompt": 3, "answer": "1"}], {}, "neither text nor a list of messages"),
         ([{"prompt": "a", "answer": "1", "tests": "x"}], {}, "`tests` is text that is no JSON"),
         ([{"prompt": "a", "answer": None}], {}, "an empty answer"),
@@ -205,7 +208,7 @@ def test_bad_input_is_one_line(check: Check, rows: Any, options: dict[str, Any],
 def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_bytes(b'{"prompt": "\xff"}')
-    with pytest.raises(UserError, match=":1: not JSON in UTF-8"):
+    with pytest.raises(UserError, match="line 1: .*0xff"):
         read_rows(data, Columns(), 5)
 
 
@@ -255,7 +258,7 @@ def test_bad_input_ends_with_status_two() -> None:
     done = command("rlreason.rewards.match:numeric", "no_such.jsonl")
     assert done.returncode == 2
     error, heavy = done.stderr.strip().splitlines()
-    assert error.startswith("error: data no_such.jsonl: No such file")
+    assert error.startswith("error: data `no_such.jsonl`: no such file")
     assert heavy == "heavy: []"
 
 
@@ -266,3 +269,166 @@ def test_a_reward_that_fails_ends_with_status_one(tmp_path: Path) -> None:
     done = command(f"{mine}:f", str(rows))
     assert done.returncode == 1
     assert conclusion(done.stdout).startswith("GOLD DOES NOT SCORE")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("int(response[-1:])", "verifier_error"),
+        ("time.sleep(9 if response == '' else 0)", "timeout"),
+        ("if task.answer == '40': return float('nan')", "verifier_error"),
+        ("if task.answer == '40': return Score(0.0, 'verifier_error', 'no number')", "verifier_error"),
+    ],
+)
+def test_a_reward_that_breaks_on_any_row_fails(check: Check, line: str, status: str) -> None:
+    imports = "import time\nfrom rlreason.types import Score\n"
+    source = f"{imports}def f(response, task):\n  {line}\n  return response == task.answer"
+    code, output = check(source, timeout_s=0.3, seconds=2.0)
+    assert code == 1
+    assert conclusion(output).startswith("THE REWARD BREAKS") and f"({status} " in conclusion(output), output
+    assert status in output.partition("first broken verdict")[2]
+
+
+def test_a_wrong_program_that_runs_too_long_is_no_break(check: Check) -> None:
+    waits = "import sys\ns = sys.stdin.read()\nwhile not s:\n    pass\nprint(s)"
+    rows = [
+        {"prompt": "?", "tests": [{"type": "stdio", "input": text, "output": output}], "code": code}
+        for text, output, code in (("", "4", "print(4)"), ("5", "5", waits))
+    ]
+    _, output = check("rlreason.rewards.code:reward", rows, timeout_s=1.0, seconds=20.0)
+    assert "timeout 1" in output and "THE REWARD BREAKS" not in output, output
+
+
+def test_what_responses_earn_that_only_hold_the_gold_is_told(check: Check) -> None:
+    status, output = check("rlreason.rewards.match:numeric")
+    assert status == 0
+    assert "earn on average: false sentence 1.00, every candidate 0.00; HACKABLE: " in output
+    assert "for any sentence that ends in the answer" in output
+    assert "Every bird is a fish, so 2 + 2 is 20" in output
+    status, output = check("rlreason.rewards.match:numeric", args='{"alone": true}')
+    assert status == 0
+    assert "earn on average: false sentence 0.00, every candidate 0.00\n" in output
+    status, output = check("def f(response, task): return task.answer in response.split()")
+    assert "false sentence 1.00, every candidate 1.00; HACKABLE" in output and "listing every candidate" in output
+    assert "OK: 30 of 30 gold" in conclusion(output)
+
+
+def test_every_candidate_of_a_boxed_answer_has_its_box(tmp_path: Path, check: Check) -> None:
+    source = "import re\ndef f(response, task): return task.answer in re.findall(r'boxed{(.*?)}', response)"
+    assert "false sentence 0.00, every candidate 1.00; HACKABLE" in check(source)[1]
+
+
+def test_a_column_that_a_trl_function_wants_and_rows_lack_is_told_before_scoring(check: Check) -> None:
+    with pytest.raises(UserError, match="wants `difficulty`, which task tasks:0 does not have; its columns are"):
+        check("def f(completions, difficulty, **columns): return [1.0]")
+    with pytest.raises(UserError, match="wants more than it is given: trainer_state"):
+        check("def f(completions, trainer_state): return [1.0]")
+    status, output = check(
+        "def f(completion_ids, completions, ground_truth):\n"
+        "  rows = zip(completion_ids, completions, ground_truth)\n"
+        "  return [float(c == g and len(i) == len(c) // 4) for i, c, g in rows]",
+        [{"prompt": f"{n}", "ground_truth": str(n)} for n in range(10, 20)],
+    )
+    assert status == 0, output
+
+
+def test_a_trl_function_that_takes_chats_for_text_is_told(check: Check) -> None:
+    rows = [{"prompt": [{"role": "user", "content": f"{n}?"}], "answer": str(n)} for n in range(10, 20)]
+    equal = "def f(completions, answer): return [float(c == a) for c, a in zip(completions, answer)]"
+    status, output = check(equal, rows)
+    assert status == 1
+    assert 'these prompts are chats, so its completions are too: the text is completion[0]["content"]' in output
+    status, output = check(
+        "def f(completions, answer): return [float(c[0]['content'] == a) for c, a in zip(completions, answer)]"
+    )
+    assert status == 1 and "completions are plain text here: read completion, not" in output
+
+
+def test_rows_are_those_of_a_run(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    golds = ["7", "7.0", "1e5", str(10**30), '"2024-01-31"', '["a", "b"]']
+    data.write_text("\n".join(f'{{"prompt": "?", "answer": {gold}}}' for gold in golds))
+    tasks = load_tasks(TaskConfig(path=str(data)), "tasks")
+    assert [row.task for row in read_rows(data, Columns(), 10)] == tasks
+    assert [task.answer for task in tasks] == ["7", "7.0", "1e5", str(10**30), "2024-01-31", ("a", "b")]
+    data.write_text(
+        '{"data_source": "openai/gsm8k", "prompt": [{"role": "user", "content": "1+1"}], "extra_info": {"index": 4}, '
+        '"reward_model": {"style": "rule", "ground_truth": "2"}}'
+    )
+    (row,) = read_rows(data, Columns(), 10)
+    assert row.answer == "2"
+    data.write_text('{"prompt": "1+1", "solution": "2"}')
+    assert read_rows(data, Columns(), 10)[0].answer == "2"
+
+
+STAGE = """
+stage: rl
+model: no/such-model
+learner: {lr: 1.0e-5}
+steps: 1
+prompts_per_step: 2
+samples_per_prompt: 2
+rollout: {max_context_tokens: 64, max_response_tokens: 16}
+tasks:
+  sums: {path: SUMS, prompt_column: question, answer_column: result, template: "Add: {prompt}"}
+  free: {path: FREE, answer_column: null}
+rewards:
+  - {name: mine, path: "MINE:f", args: {mark: "Add"}, sources: [sums]}
+  - {name: short, path: "rlreason.rewards.length:budget", args: {budget_tokens: 100}}
+  - {name: liked, model: some/model}
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """An RL stage with a function of its own, a set without golds and a reward model."""
+    sums, free, mine = tmp_path / "sums.jsonl", tmp_path / "free.jsonl", tmp_path / "mine.py"
+    sums.write_text("\n".join(json.dumps({"question": f"{n}+{n}", "result": 2 * n}) for n in range(10, 30)))
+    free.write_text("\n".join(json.dumps({"prompt": f"Write {n} words."}) for n in range(10)))
+    mine.write_text("def f(response, task, mark): return response == task.answer and task.prompt.startswith(mark)")
+    path = tmp_path / "rl.yaml"
+    path.write_text(STAGE.replace("SUMS", str(sums)).replace("FREE", str(free)).replace("MINE", str(mine)))
+    return path
+
+
+OPTIONS = Options(columns=Columns(), limit=60, seconds=3.0, timeout_s=None)
+
+
+def test_a_stage_has_all_its_rewards_tried_on_its_own_tasks(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_stage(stage, options=OPTIONS) == 0
+    output = capsys.readouterr().out
+    assert "mine on sums: OK: 20 of 20 gold and 0 of" in output
+    assert "short on sums: GOLD DOES NOT SCORE" in output
+    assert "short on free: IT WORKS: 10 responses have a verdict; the rows have no gold" in output
+    assert "liked: is a reward model, which is not tried here" in output
+    assert conclusion(output) == "OK: no reward breaks, and golds are told from corrupted answers on sums"
+
+
+def test_a_stage_fails_where_one_of_its_rewards_does(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = stage.read_text()
+    stage.write_text(text.replace('mark: "Add"', 'mark: "Subtract"'))
+    assert check_stage(stage, options=OPTIONS) == 1
+    assert conclusion(capsys.readouterr().out).startswith("NO REWARD TELLS GOLD FROM CORRUPTED ANSWERS on sums: mine: ")
+    stage.write_text(text.replace("budget_tokens: 100", "budget_column: length"))
+    assert check_stage(stage, options=OPTIONS) == 1
+    assert conclusion(capsys.readouterr().out).startswith("short on sums: THE REWARD BREAKS: 20 of 20")
+    stage.write_text(
+        text.replace("budget_tokens: 100}}", "budget_tokens: 100}, sources: [other]}").replace(
+            "model: some/model", "model: m, sources: [sums]"
+        )
+    )
+    with pytest.raises(UserError, match="no reward is for the tasks of source `free`"):
+        check_stage(stage, options=OPTIONS)
+
+
+def test_a_stage_is_tried_on_other_rows_with_its_own_columns(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = stage.with_name("other.jsonl")
+    other.write_text("\n".join(json.dumps({"question": f"{n}", "result": str(n)}) for n in range(40, 45)))
+    assert check_stage(stage, other, options=OPTIONS) == 0
+    assert f"on sums ({other})" in capsys.readouterr().out
+    done = command(str(stage), "--args", "{}")
+    assert done.returncode == 2 and "the file of a stage has the `args` of its rewards" in done.stderr
+    done = command("reward_fns/short_and_right.py:reward")
+    assert done.returncode == 2 and "say on which rows to try it" in done.stderr
+    done = command(str(stage))
+    assert done.returncode == 0 and "heavy: []" in done.stderr, done.stderr
