@@ -85,6 +85,10 @@ class Task:
     """All other columns of the row; rewards may read them."""
 
 
+EVALUATION = "eval/"
+"""What the ids of evaluation tasks begin with, since a set of training may have the same name."""
+
+
 def read_tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     """`Task.tests` of a row's `tests` column: a list, JSON text of one as some hub data sets keep it, or nothing.
 

@@ -15,13 +15,17 @@ does not escape: the text of a special token inside a message becomes that token
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from rlreason.data.faults import FAULTS
+from rlreason.data.template_child import CPU_S, TOO_LARGE
 from rlreason.types import Message, Task, TrainSequence, UserError, first_line
 
 Special = tuple[tuple[str, str], ...]
@@ -104,7 +108,7 @@ def encode_prompt(
 def _opened_again(text: str, content: str, tail: str) -> str:
     """The rendered text without the end of its last turn. UserError where the template writes that turn otherwise."""
     begun = text.removesuffix(tail)
-    if not text.endswith(tail) or not begun.endswith(content.rstrip()):
+    if not text.endswith(tail) or not begun.endswith((content, content.rstrip())):
         raise UserError(
             "the chat template rewrites an assistant turn at the end of a prompt, so it cannot be continued; "
             "end the prompt with the user's turn"
@@ -231,6 +235,8 @@ def _frame(template: str, special: Special) -> tuple[str, str]:
     Raises UserError for a template with which a model cannot be prompted as it is trained.
     """
     asked, answer = {"role": "user", "content": "a question"}, {"role": "assistant", "content": "an answer"}
+    system = {"role": "system", "content": "a system message"}
+    _require_bounded(template, special, [[asked], [system, asked], [asked, answer], [system, asked, answer, asked]])
     (prompt,), _ = _render(template, special, [[asked]], prompt=True)
     (bare,), _ = _render(template, special, [[asked]])
     (whole,), spans = _render(template, special, [[asked, answer]])
@@ -251,6 +257,21 @@ def _frame(template: str, special: Special) -> tuple[str, str]:
     marked = [(start, end) for found in spans for start, end in found if start <= place < end]
     after = place + len(answer["content"])
     return whole[after:], whole[after : marked[-1][1]] if marked else ""
+
+
+def _require_bounded(template: str, special: Special, conversations: Sequence[Sequence[Message]]) -> None:
+    """Raises UserError for a template that takes too much time or memory for short conversations. It is rendered in a
+    process of its own first: here nothing could stop it. What depends on longer conversations is not bounded.
+    """
+    child = Path(__file__).with_name("template_child.py")
+    asked = {"template": template, "special": dict(special), "conversations": conversations}
+    done = subprocess.run(
+        [sys.executable, "-P", str(child)], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    if done.returncode < 0:
+        raise UserError(f"the chat template does not end within {CPU_S} s for a short conversation; give another")
+    if done.returncode == TOO_LARGE:
+        raise UserError(f"the chat template {first_line(ValueError(done.stdout))}; give another")
 
 
 def _end_of_turn(tokenizer: Any, template: str, special: Special) -> tuple[str, str]:

@@ -7,6 +7,7 @@ to stderr. Does not: serve over a network, keep conversations on disk, or load a
 """
 
 import asyncio
+import io
 import json
 import os
 import random
@@ -54,6 +55,8 @@ def chat(
     """
     if base and system is not None:
         raise UserError("--system does not go with --base: a base model has no system message; take one of them out")
+    if system is not None and not _is_text(system):
+        raise UserError("--system: holds bytes that are no UTF-8")
     if max_tokens < 1 or temperature < 0:
         raise UserError("--max-tokens must be 1 or more, and --temperature 0 or more")
     source, kind = find_model(str(model))
@@ -61,8 +64,7 @@ def chat(
     is_base = base or kind == "pretrain" or tokenizer.chat_template is None
     if is_base and system is not None:
         raise UserError(f"--system: {source} is a base model, which has no system message; take it out")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII only, a lone surrogate
+    _take_any_bytes()
     talk = Talk(
         tokenizer=tokenizer,
         system=system,
@@ -182,6 +184,9 @@ def _loop(runner: asyncio.Runner, engine: Any, stop_ids: list[int], talk: Talk) 
             interrupted = False
             if line is None or line.strip() == "/quit":
                 return
+            if not _is_text(line):
+                print("[this line is no UTF-8 and was left out]", file=sys.stderr, flush=True)
+                continue
             if line.strip() == "/reset":
                 talk.turns = []
                 _notice("the conversation is forgotten")
@@ -198,6 +203,19 @@ def _loop(runner: asyncio.Runner, engine: Any, stop_ids: list[int], talk: Talk) 
             if not sys.stdin.isatty():
                 raise
             _notice(str(error))
+
+
+def _take_any_bytes() -> None:
+    """What is no UTF-8 costs its line and not the session; a terminal that knows only ASCII shows question marks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
+def _is_text(line: str) -> bool:
+    """Not: with bytes that could not be decoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in line)
 
 
 def _read() -> str | None:

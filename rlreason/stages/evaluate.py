@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
 
@@ -29,7 +29,7 @@ from rlreason.stages.console import say
 from rlreason.stages.job import Job, require_model, write_manifest
 from rlreason.stages.placement import evaluation_workers
 from rlreason.stages.rl_batch import broken_rewards, require_trainable, stop_on_broken_rewards
-from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
+from rlreason.types import EVALUATION, FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.fleet import RewardFleet, RolloutFleet
 from rlreason.workers.reward import LoadFailure
@@ -56,7 +56,7 @@ def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture
     if config.eval is None:
         return {}
     require_positions(model, architecture, config.rollout.context_tokens, "rollout.max_context_tokens")
-    sets = task_sets(config.eval.tasks, config.rollout, tokenizer)
+    sets = evaluation_sets(config.eval.tasks, config.rollout, tokenizer)
     require_reward(config.rewards, list(chain(*sets.values())))
     require_resources(evaluation_workers(config))
     return sets
@@ -266,7 +266,19 @@ def require_positions(
 
 
 def task_sets(sets: Mapping[str, TaskConfig], rollout: RolloutConfig, tokenizer: Any) -> Sets:
+    """UserError for a set whose tasks could be taken for those of an evaluation."""
+    for name in sets:
+        if name.startswith(EVALUATION):
+            raise UserError(f"tasks.{name}: a name that begins with `{EVALUATION}` is for evaluation; choose another")
     return {name: prompt_tasks(load_tasks(data, name), data, rollout, tokenizer) for name, data in sets.items()}
+
+
+def evaluation_sets(sets: Mapping[str, TaskConfig], rollout: RolloutConfig, tokenizer: Any) -> Sets:
+    """With ids that no set of training has, which may be called the same."""
+    return {
+        name: [replace(one, task=replace(one.task, id=f"{EVALUATION}{one.task.id}")) for one in prompts]
+        for name, prompts in task_sets(sets, rollout, tokenizer).items()
+    }
 
 
 def prompt_tasks(tasks: list[Task], data: TaskConfig, rollout: RolloutConfig, tokenizer: Any) -> list[PromptTask]:

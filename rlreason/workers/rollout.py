@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from rlreason.config.schema import RolloutConfig
-from rlreason.types import PromptTask, Sample
+from rlreason.types import EVALUATION, PromptTask, Sample
 from rlreason.workers.weight_sync import bucket_file
 
 
 def request_seed(run_seed: int, version: int, task_id: str, index: int, turn: int = 0) -> int:
     """The seed of one request: the same whichever engine serves it, in whatever order, resumed or not."""
-    text = f"{run_seed}/{version}/{task_id}/{index}/{turn}"
+    text = f"{run_seed}/{version}/{task_id.removeprefix(EVALUATION)}/{index}/{turn}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

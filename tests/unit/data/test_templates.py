@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlreason.data import chains
 from rlreason.data.chat import encode_conversation, encode_conversations, encode_prompt, stop_ids
 from rlreason.data.tokenizer import train
 from rlreason.types import Task, TrainSequence, UserError
@@ -335,3 +336,46 @@ def test_several_named_templates_need_a_default() -> None:
     assert "default" in refusal(tokenizer, [HELLO, SEVEN])
     tokenizer.chat_template = {"default": CHATML, "tool_use": QWEN}
     assert encode_conversation(tokenizer, [HELLO, SEVEN]) == encode_conversation(family("ChatML"), [HELLO, SEVEN])
+
+
+HARMFUL = {
+    "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "4 GB": "{% set big = 'x' * 4000000000 %}",
+    "4 GB by padding": "{% set big = '%4000000000d' % 1 %}",
+    "doubling": "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "a huge power": "{% set big = 9 ** (9 ** 9) %}",
+    "much text": "{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}",
+    "only for the prompt": "{% if add_generation_prompt %}{{ 'x' * 400000000 }}{% endif %}",
+    "only for a system message": "{% if messages[0].role == 'system' %}{{ 'x' * 4000000000 }}{% endif %}",
+}
+
+
+@pytest.mark.parametrize("what", HARMFUL)
+def test_a_template_without_bounds_is_refused_in_time(what: str) -> None:
+    tokenizer = chains.tokenizer()
+    tokenizer.chat_template = CHATML + HARMFUL[what]
+    with pytest.raises(UserError, match="the chat template (does not end|wants more memory|writes more)"):
+        encode_prompt(tokenizer, Task(id="t", prompt="1+1="))
+
+
+BEGUN = [{"role": "user", "content": "3+4="}, {"role": "assistant", "content": "3+4 "}]
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_MARKED, QWEN, QWEN_THINKING, LLAMA, PHI])
+def test_a_prompt_that_ends_in_an_assistant_turn_is_continued(template: str) -> None:
+    """The same text as a whole answer that begins so: the turn is neither closed nor opened twice."""
+    tokenizer = chains.tokenizer()
+    tokenizer.chat_template = template
+    text, tokens = encode_prompt(tokenizer, Task(id="t", prompt=tuple(BEGUN)))
+    assert text.endswith("3+4 ") and tokens == tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    whole = [BEGUN[0], {"role": "assistant", "content": "3+4 is 7"}]
+    asked, _ = encode_prompt(tokenizer, Task(id="t", prompt=tuple(BEGUN[:1])))
+    rendered = tokenizer.apply_chat_template(whole, tokenize=False)
+    assert text.startswith(asked) and rendered.startswith(text)
+
+
+def test_an_assistant_turn_that_the_template_rewrites_is_not_continued() -> None:
+    tokenizer = chains.tokenizer()
+    tokenizer.chat_template = CHATML.replace("m['content'] +", "m['content'] | replace('3', 'three') +")
+    with pytest.raises(UserError, match="cannot be continued"):
+        encode_prompt(tokenizer, Task(id="t", prompt=tuple(BEGUN)))

@@ -1,5 +1,6 @@
 """What `rlreason chat` decides before and around the engine: which model, which turns, what a terminal shows."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rlreason.cli import app
+from rlreason.stages import chat as stages_chat
 from rlreason.stages.chat import DIM, PLAIN, Shown, Talk, _context_tokens, chat, find_model, trimmed
 from rlreason.types import UserError
 
@@ -182,3 +184,26 @@ def test_model_text_cannot_steer_the_terminal() -> None:
 def test_options_that_mean_nothing_are_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         chat(tmp_path, **options)
+
+
+def test_a_line_that_is_no_utf8_is_left_out_and_the_session_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    class Runner:
+        def run(self, answer: Any) -> None:
+            asked.append(answer)
+
+    stdin = io.TextIOWrapper(io.BytesIO(b"one\ncaf\xe9\n\xff\xfe\x00\ncaf\xc3\xa9\n"), "utf-8")
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr(stages_chat, "_answer", lambda engine, ids, talk, line: line)
+    stages_chat._take_any_bytes()
+    stages_chat._loop(Runner(), None, [], talk(is_base=False))
+    assert asked == ["one", "caf\u00e9"]
+    assert capsys.readouterr().err == "[this line is no UTF-8 and was left out]\n" * 2
+
+
+def test_a_system_message_that_is_no_utf8_is_refused(recipe: Path) -> None:
+    with pytest.raises(UserError, match="--system: holds bytes that are no UTF-8"):
+        chat(recipe, system="caf\udce9")

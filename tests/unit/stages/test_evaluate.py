@@ -143,3 +143,18 @@ def test_the_mean_reward_is_of_the_checks_that_worked() -> None:
     assert figures["reward@2"] == -2.0, "a check that broke is no gain"
     broken = [Group(task=task, samples=(sample,), scores=scores[1:])]
     assert evaluate.at_k(broken, 1).keys() == {"avg@1", "pass@1"}, "no mean of nothing"
+
+
+def test_task_ids_are_unique_over_training_and_evaluation() -> None:
+    from rlreason.config.data import TaskConfig
+    from rlreason.config.schema import RolloutConfig
+    from rlreason.data.chains import tokenizer
+
+    rollout = RolloutConfig(max_context_tokens=64, max_response_tokens=16)
+    sets = {"chains": TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 3, "seed": 0})}
+    trained = evaluate.task_sets(sets, rollout, tokenizer())["chains"]
+    asked = evaluate.evaluation_sets(sets, rollout, tokenizer())["chains"]
+    assert [prompt.task.id for prompt in trained] == ["chains:0", "chains:1", "chains:2"]
+    assert [prompt.task.id for prompt in asked] == ["eval/chains:0", "eval/chains:1", "eval/chains:2"]
+    with pytest.raises(UserError, match="is for evaluation; choose another"):
+        evaluate.task_sets({"eval/chains": sets["chains"]}, rollout, tokenizer())
