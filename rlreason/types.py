@@ -7,6 +7,7 @@ prompt/response split in training data; the mask says which tokens the policy wr
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 Message = Mapping[str, str]
@@ -89,13 +90,18 @@ EVALUATION = "eval/"
 """What the ids of evaluation tasks begin with, since a set of training may have the same name."""
 
 
+def read_json(text: str) -> Any:
+    """As `json.loads`, with integers of any length, which Python reads up to 4,300 digits."""
+    return json.loads(text, parse_int=lambda digits: int(digits if len(digits) < 4300 else Decimal(digits)))
+
+
 def read_tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     """`Task.tests` of a row's `tests` column: a list, JSON text of one as some hub data sets keep it, or nothing.
 
     UserError for anything else; `where` names the row.
     """
     try:
-        found = json.loads(value) if isinstance(value, str) and value.strip() else value
+        found = read_json(value) if isinstance(value, str) and value.strip() else value
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: `tests` is text that is no JSON: {error}") from None
     if found is None or found == "":

@@ -1,15 +1,21 @@
 """Finds the program in a model's answer. Pure text, linear time; the program is not parsed or run here.
 
-After the thought, the last fenced block of a wanted language; a text without fences is the program itself.
+After the thought: the last fenced block that is labelled with a wanted language, else the last without a label; without
+fences what stands between the last `<answer>` or `[PYTHON]` marks, else the whole text.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlreason.rewards.response import after_thought, blocks
 
 MAX_PROGRAM_BYTES = 256 << 10
-PYTHON_TAGS = ("python", "py", "python3", "")
+PYTHON_TAGS = ("python", "py", "python3")
+# Not in a string of the program, where a quote comes before it.
+_MARK = re.compile(r"(?<![\"'`\w])(?:<(answer)>|\[(python)\])", re.IGNORECASE)
+# An unlabelled block that shows what the program prints has none of these.
+_CODE = re.compile(r"^[ \t]*+(?:def|class|import|from|for|while|if|try|with|print)\b|[\w\])][ \t]*+=[^=]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +31,16 @@ def find_program(response: str, tags: Mapping[str, str] | None = None) -> Progra
     if response and not answer:
         return "the response ends inside <think> or with </think>"
     found = blocks(answer)
-    wanted = [(text, known[tag]) for tag, text in found if tag in known]
-    if found and not wanted:
+    labelled = [(text, known[tag]) for tag, text in found if tag in known]
+    plain = [text for tag, text in found if not tag]
+    if labelled:
+        text, language = labelled[-1]
+    elif plain:
+        text, language = next((text for text in reversed(plain) if _CODE.search(text)), plain[-1]), "python"
+    elif found:
         return f"no block of a known language: {', '.join(sorted({tag for tag, _ in found}))}"
-    text, language = wanted[-1] if wanted else (answer, "python")
+    else:
+        text, language = _between_marks(answer), "python"
     if not text.strip():
         return "no program in the response"
     try:
@@ -38,3 +50,15 @@ def find_program(response: str, tags: Mapping[str, str] | None = None) -> Progra
     if len(source) > MAX_PROGRAM_BYTES:
         return f"the program is longer than {MAX_PROGRAM_BYTES >> 10} KiB"
     return Program(source=source, language=language)
+
+
+def _between_marks(answer: str) -> str:
+    """What follows the last opening mark, up to its closing one if there is one; all of it without marks."""
+    marks = list(_MARK.finditer(answer))
+    if not marks:
+        return answer
+    opening = marks[-1]
+    closing = "</answer>" if opening[1] else "[/python]"
+    inside = answer[opening.end() :]
+    end = inside.lower().find(closing)
+    return inside if end < 0 else inside[:end]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlreason.config.rewards import RewardConfig
+from rlreason.paths import find_function
 from rlreason.rewards.killable import Crashed, KillableFunction, Raised, Result, Returned, TimedOut
 from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Reward, Traits, load_reward, to_score
 from rlreason.types import Score, Task, UserError
@@ -47,7 +48,8 @@ class RewardSet:
     def check(self, tasks: Sequence[Task] = ()) -> dict[str, str]:
         """Load every function once. UserError, one line, for the first that does not; its note is the traceback.
 
-        tasks: those to be scored; UserError for a function that asks for a column which one of them lacks.
+        tasks: those to be scored; UserError for a function that asks for a column which one of them lacks,
+        and for a task that a shipped one could not judge.
 
         Returns what rewards say of themselves, by name: a shipped one whose module has `prepare(**args)` is prepared.
         """
@@ -68,6 +70,7 @@ class RewardSet:
                 text = failure.traceback if isinstance(failure, Raised) else ""
                 raise _unloadable(reward, _load_failure(failure, reward.path), text)
             self._require_columns(reward, tasks)
+            check_tasks([reward], tasks)
         return reports
 
     def traits(self) -> dict[str, Traits]:
@@ -159,6 +162,17 @@ class RewardSet:
             else:
                 scores += [_failed(result, reward, traits.timeout_s)] * len(part)
         return scores
+
+
+def check_tasks(rewards: Sequence[RewardConfig], tasks: Sequence[Task]) -> None:
+    """Before anything runs: UserError for a task that a shipped reward could not judge, as its `check_task` says."""
+    for reward in rewards:
+        if reward.is_shipped:
+            find_function(reward.path)
+            check = vars(sys.modules[reward.path.rpartition(":")[0]]).get("check_task")
+            if check is not None:
+                for task in filter(lambda task: reward.applies_to(task.source), tasks):
+                    check(task, **reward.args)
 
 
 def _failed(result: Result, reward: RewardConfig, timeout_s: float) -> Score:

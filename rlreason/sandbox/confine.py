@@ -22,6 +22,8 @@ Role = Literal["python", "run", "compile"]
 """`python`: code in this very process. `run`: may exec once more, as a program. `compile`: may start processes too."""
 
 MAX_OPEN_FILES = 64
+STACK_BYTES = 112 << 20
+"""Of a Python program's first thread: `prelude.RECURSION_LIMIT` calls through C fit. The kernel leaves 128 MiB free."""
 MAX_COMPILED_BYTES = 64 << 20
 _READ = sc.LANDLOCK_READ_FILE | sc.LANDLOCK_READ_DIR
 _WRITE = (1 << 13) - 1 | 1 << 13 | sc.LANDLOCK_TRUNCATE
@@ -144,22 +146,23 @@ def _filter_for_anyone(role: Role, abi: int) -> bytes:
     return b"".join(struct.pack("<HBBI", *line) for line in lines)
 
 
-def python_ruleset(abi: int) -> int:
-    """Landlock ruleset: the standard library and shared libraries, none of the packages installed beside them."""
+def python_ruleset(abi: int, packages: Iterable[str]) -> int:
+    """Landlock ruleset: the standard library, shared libraries and these packages, none of the others installed."""
     standard = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
     parts = [entry.path for folder in standard for entry in os.scandir(folder) if entry.name not in _NOT_STANDARD]
     own = os.path.join(sys.base_prefix, "lib")
     shared = [os.path.join(own, name) for name in os.listdir(own) if ".so" in name]
-    rights = [(path, _READ) for path in (*parts, *shared, *LIBRARIES, *DEVICES)]
+    rights = [(path, _READ) for path in (*parts, *shared, *packages, *LIBRARIES, *DEVICES)]
     # The import system lists the folders themselves.
     return sc.landlock_ruleset([*rights, *((folder, sc.LANDLOCK_READ_DIR) for folder in standard)], abi)
 
 
-def command_ruleset(abi: int, work: str, *, writable: bool) -> int:
-    """Landlock ruleset of a foreign program: the system's programs, and the work folder."""
+def command_ruleset(abi: int, work: str, *, writable: bool, readable: Iterable[str] = ()) -> int:
+    """Landlock ruleset of a foreign program: the system's programs, the work folder, and `readable`."""
     programs = ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
     rights = [(path, _READ | sc.LANDLOCK_EXECUTE) for path in programs]
     rights += [(path, _READ | sc.LANDLOCK_WRITE_FILE) for path in DEVICES]
+    rights += [(path, _READ) for path in readable]
     inside = _WRITE & ~_NOT_MADE if writable else _READ | sc.LANDLOCK_EXECUTE
     return sc.landlock_ruleset([*rights, (work, inside)], abi)
 
@@ -182,6 +185,9 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
+    if role == "python":
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
     sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
     sc.landlock_restrict(ruleset)

@@ -1,25 +1,37 @@
 """The process that judges functions. It holds the tests, never runs a line of the program, and is confined too.
 
 The program's names are stand-ins here that ask the `solution` process; what comes back is data. Tests are trusted
-text (they come with the data set), the program's answers are not.
+text (they come with the data set), the program's answers are not. A test is told as broken, which says nothing of the
+program, where it does not compile or ends this process.
 """
 
 import ast
 import builtins
 import importlib
+import re
 import secrets
 import sys
 import time
+import types
+import unittest
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from rlreason.sandbox import codec
+from rlreason.sandbox import codec, nodes
 
 FLOAT_TOLERANCE = 1e-9
 """Relative; between a float and a number."""
 MAX_DETAIL_CHARS = 500
+PROGRAM_MODULES = ("solution", "main", "program", "submission", "your_module")
+"""What tests that import the program call it."""
+_HAS_CASES = re.compile(r"^(?:def test|class )", re.MULTILINE)
+_SHOWN_DIGITS = 4300
+
+
+class Broken(Exception):
+    """The test is at fault, not the program."""
 
 
 class Gone(BaseException):
@@ -37,10 +49,14 @@ class Link:
     replies: int
     requests: int
     deadline: float
+    classes: Mapping[str, type] | None = None
+    """Node classes of the tests, whose objects cross by value; None: nodes of the program stay there, as any object."""
 
     def ask(self, **request: Any) -> dict[str, Any]:
         # Unguessable, so that an answer written ahead of its question is not taken for one.
         request["id"] = secrets.token_hex(8)
+        if self.classes is not None:
+            request["nodes"] = True
         try:
             codec.send(self.requests, request)
             reply = codec.receive(self.replies, self.deadline)
@@ -58,18 +74,34 @@ class Link:
 
     def value(self, coded: Any) -> Any:
         try:
-            return codec.decode(coded, lambda number: Remote(self, number))
+            return codec.decode(coded, lambda number: Remote(self, number), self.classes or nodes.CLASSES)
         except Exception:
             raise Gone("the program's process broke the protocol") from None
 
     def call(self, target: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        reply = self.ask(**target, args=codec.encode(args, _number_of), kwargs=codec.encode(dict(kwargs), _number_of))
-        changed = self.value(reply.get("args"))
-        for given, now in zip(args, changed if isinstance(changed, tuple) else (), strict=False):
-            if type(given) is type(now) and type(given) in (list, dict, set, deque):
-                given.clear()
-                given.extend(now) if isinstance(given, list | deque) else given.update(now)
+        reply = self.ask(**target, args=self._sent(args), kwargs=self._sent(dict(kwargs)))
+        args_after, kwargs_after = self.value(reply.get("args")), self.value(reply.get("kwargs"))
+        if isinstance(args_after, tuple) and isinstance(kwargs_after, dict):
+            pairs = [*zip(args, args_after, strict=False), *((kwargs.get(name), x) for name, x in kwargs_after.items())]
+            for given, after in pairs:
+                _become(given, after)
         return self.value(reply.get("value"))
+
+    def _sent(self, value: Any) -> Any:
+        return codec.encode(value, _number_of, nodes_by_value=self.classes is not None)
+
+
+def _become(given: Any, after: Any) -> None:
+    """Gives an argument of a test what the program left in it."""
+    if type(given) is not type(after):
+        return
+    if isinstance(given, list):
+        given[:] = after
+    elif isinstance(given, dict | set | deque):
+        given.clear()
+        given.extend(after) if isinstance(given, deque) else given.update(after)
+    elif type(given).__name__ in nodes.FIELDS:
+        given.__dict__.update(after.__dict__)
 
 
 class Function:
@@ -168,8 +200,8 @@ def run_tests(
 ) -> Iterator[list[Any]]:
     """[passed, detail] of each test, up to the first that fails unless `partial`; `timeout` or `gone` is the last."""
     link = Link(replies, requests, deadline=time.monotonic() + max(test["timeout_s"] for test in tests))
-    names = Names(link, [test["code"] for test in tests if test["type"] == "assert"], entry_point)
     try:
+        names = Names(link, [test["code"] for test in tests if test["type"] == "assert"], entry_point)
         loaded = codec.receive(replies, link.deadline)
         if not isinstance(loaded, dict) or loaded.get("loaded") is not True:
             failed = loaded.get("failed") if isinstance(loaded, dict) else None
@@ -181,6 +213,8 @@ def run_tests(
             yield result
             if not (result[0] or partial):
                 return
+    except Broken as error:
+        yield ["broken", str(error)]
     except (OutOfTime, TimeoutError):
         yield ["timeout", "ran out of time"]
     except Gone as error:
@@ -195,9 +229,15 @@ def _run_one(test: dict[str, Any], entry_point: str | None, link: Link, names: "
             names.run(test["code"])
             return [True, ""]
         args, kwargs = codec.decode(test["args"]), codec.decode(test["kwargs"])
-        found = link.call({"name": entry_point}, tuple(args), kwargs)
-        passed = same(codec.decode(test["expected"]), found)
+        found = link.call({"name": entry_point, "plain": True}, tuple(args), kwargs)
+        passed = same(codec.decode(test["expected"]), found, test["tolerance"], tuples_as_lists=test["tuples_as_lists"])
         return [passed, "" if passed else f"returned {_show(found)}"]
+    except Broken:
+        raise
+    except SystemExit as error:  # the program's own arrives as a RuntimeError
+        if error.code:
+            return [False, f"a test ended with status {error.code}"[:MAX_DETAIL_CHARS]]
+        raise Broken("a test ends its process before its end") from None
     except AssertionError as error:
         return [False, f"assertion failed {error}"[:MAX_DETAIL_CHARS]]
     except Exception as error:
@@ -212,8 +252,13 @@ class Names:
     """
 
     def __init__(self, link: Link, codes: list[str], entry_point: str | None) -> None:
+        """Broken for a test that does not compile."""
         self._link, self._entry_point = link, entry_point
         self.scope: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
+        try:
+            self._compiled = {code: compile(code, "test", "exec") for code in codes}
+        except (SyntaxError, ValueError) as error:
+            raise Broken(f"a test does not compile: {_short(error)}") from None
         used, self._defined = _names_of(codes)
         programs = {name for name in used if not hasattr(builtins, name)}
         if entry_point is not None:
@@ -221,15 +266,76 @@ class Names:
             self.scope["candidate"] = Function(link, {"name": entry_point})  # HumanEval's word for it
         elif not programs - self._defined:
             programs |= _first_called(codes)
+        if used & nodes.HELPERS.keys() or self._defined & nodes.FIELDS.keys():
+            # Theirs where they define them. Nodes that the tests make are then the tests' own.
+            self.scope |= {k: v for k, v in {**nodes.CLASSES, **nodes.HELPERS}.items() if k != entry_point}
+            link.classes = self.scope
         for name in programs - self.scope.keys():
             module = _is_module(name, codes)
             self.scope[name] = importlib.import_module(name) if module else Function(link, {"name": name})
+        for name in PROGRAM_MODULES:
+            sys.modules[name] = _Program(name, link)
 
     def run(self, code: str) -> None:
-        """One test. A HumanEval test that defines `check` and does not call it is called with the entry point."""
-        exec(compile(code, "test", "exec"), self.scope)
+        """One test. What it defines and nothing calls is called, as the tools would that such tests are written for:
+        HumanEval's `check` with the entry point, pytest's functions and classes, unittest's cases.
+        """
+        exec(self._compiled[code], self.scope)
         if "check" in self._defined and self._entry_point is not None and not _calls_check(code):
             self.scope["check"](Function(self._link, {"name": self._entry_point}))
+        if _HAS_CASES.search(code):
+            self._run_cases(ast.parse(code))
+
+    def _run_cases(self, tree: ast.Module) -> None:
+        for node in cases_of(tree):
+            found = self.scope[node.name]
+            if isinstance(node, ast.FunctionDef):
+                if needs_arguments(node):
+                    raise Broken(f"{node.name} has parameters, for which there is no value")
+                found()
+            elif isinstance(found, type) and issubclass(found, unittest.TestCase):
+                _run_unittest(found)
+            elif node.name.startswith("Test"):
+                for name in [name for name in dir(found) if name.startswith("test")]:
+                    getattr(found(), name)()
+
+
+def cases_of(tree: ast.Module) -> list[ast.FunctionDef | ast.ClassDef]:
+    """Functions and classes that a test leaves to a tool to call: pytest's by their names, and unittest's."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    return [
+        node
+        for node in tree.body
+        if (isinstance(node, ast.FunctionDef) and node.name.startswith("test") and node.name not in called)
+        or (isinstance(node, ast.ClassDef) and node.name not in called)
+    ]
+
+
+def needs_arguments(function: ast.FunctionDef) -> bool:
+    """True for a test function with a fixture of pytest's."""
+    return len(function.args.args) > len(function.args.defaults) or bool(function.args.posonlyargs)
+
+
+class _Program(types.ModuleType):
+    """`from solution import f` in a test."""
+
+    def __init__(self, name: str, link: Link) -> None:
+        super().__init__(name)
+        self._link = link
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Function(self._link, {"name": name})
+
+
+def _run_unittest(case: type[unittest.TestCase]) -> None:
+    """AssertionError with the last line of the first failure."""
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    for _, text in (*result.failures, *result.errors):
+        raise AssertionError(text.strip().splitlines()[-1])
 
 
 def _names_of(codes: list[str]) -> tuple[set[str], set[str]]:
@@ -275,41 +381,58 @@ def _calls_check(code: str) -> bool:
     )
 
 
-def same(expected: Any, found: Any) -> bool:
-    """Equality of plain data. True is not 1; a list equals a tuple or an iterator; floats up to FLOAT_TOLERANCE."""
-    if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
-        return type(expected) is type(found) and bool(expected == found)
-    if isinstance(expected, int | float) and isinstance(found, int | float):
-        return _same_number(expected, found)
-    if isinstance(expected, dict):
-        return (
-            isinstance(found, dict)
-            and _tagged(expected) == _tagged(found)
-            and all(same(value, found[key]) for key, value in expected.items())
+def same(expected: Any, found: Any, tolerance: float | None = None, *, tuples_as_lists: bool = True) -> bool:
+    """Equality of plain data. 1 is True where a bool is expected, True is no number; numbers may differ by `tolerance`,
+    relative or absolute, floats by FLOAT_TOLERANCE without one. A list equals an iterator, and a tuple if so wished.
+    """
+
+    def rows(first: Any, second: Any) -> bool:
+        return len(first) == len(second) and all(
+            same(a, b, tolerance, tuples_as_lists=tuples_as_lists) for a, b in zip(first, second, strict=True)
         )
+
+    if type(found).__module__ == "numpy":
+        found = found.tolist()
+    if isinstance(expected, bool) or isinstance(found, bool):
+        return isinstance(expected, bool) and isinstance(found, int) and expected == found
+    if expected is None and isinstance(found, nodes.Values):
+        return not found
+    if expected is None or found is None:
+        return expected is found
+    if isinstance(expected, int | float) and isinstance(found, int | float):
+        return _same_number(expected, found, tolerance)
+    if isinstance(expected, dict):
+        if not isinstance(found, dict) or not _same_members(expected.keys(), found.keys()):
+            return False
+        return rows(list(expected.values()), [found[key] for key in expected])
     if _is_row(expected) and _is_row(found):
-        first, second = list(expected), list(found)
-        return len(first) == len(second) and all(map(same, first, second))
+        if not tuples_as_lists and isinstance(expected, tuple) != isinstance(found, tuple):
+            return False
+        return rows(list(expected), list(found))
     if isinstance(expected, set | frozenset):
-        return isinstance(found, set | frozenset) and _tagged(expected) == _tagged(found)
+        return isinstance(found, set | frozenset) and _same_members(expected, found)
     return type(expected) is type(found) and bool(expected == found)
 
 
-def _tagged(values: Iterable[Any]) -> set[tuple[bool, Any]]:
-    return {(isinstance(value, bool), value) for value in values}
+def _same_members(expected: Set[Any], found: Set[Any]) -> bool:
+    """Of sets and of the keys of dicts. Here too True is no number."""
+    bools = [{value for value in values if isinstance(value, bool)} for values in (expected, found)]
+    return expected == found and bools[1] <= bools[0]
 
 
 def _is_row(value: Any) -> bool:
     return isinstance(value, list | tuple | deque | range) or type(value) is type(iter([]))
 
 
-def _same_number(expected: float, found: float) -> bool:
+def _same_number(expected: float, found: float, tolerance: float | None) -> bool:
     if expected == found or (expected != expected and found != found):
         return True
     if isinstance(expected, int) and isinstance(found, int):
         return False
     try:
-        return abs(expected - found) <= FLOAT_TOLERANCE * max(abs(expected), abs(found)) < float("inf")
+        largest = max(abs(expected), abs(found))
+        allowed = FLOAT_TOLERANCE * largest if tolerance is None else tolerance * max(1.0, abs(expected))
+        return abs(expected - found) <= allowed < float("inf")
     except OverflowError:
         return False
 
@@ -331,7 +454,10 @@ def _short(error: BaseException) -> str:
 
 
 def _show(value: Any) -> str:
+    sys.set_int_max_str_digits(_SHOWN_DIGITS)  # a huge integer would take all the time that is left
     try:
         return repr(value)[:MAX_DETAIL_CHARS]
     except Exception:
         return type(value).__name__
+    finally:
+        sys.set_int_max_str_digits(0)

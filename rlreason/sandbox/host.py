@@ -5,6 +5,7 @@ not answer, Unavailable where it cannot be started; never turns either into a ve
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -29,11 +30,10 @@ GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
 # In the order in which they load. Read here and now: on the far side, and to a process that has changed its user since,
 # the package need not be readable.
-_MODULES = ("syscalls", "confine", "namespaces", "codec", "solution", "driver", "zygote")
-_SOURCES = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
-_BOOT = """
+_MODULES = ("syscalls", "confine", "namespaces", "nodes", "codec", "prelude", "solution", "driver", "zygote")
+SOURCES = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
+LOADER = """
 import json, sys, types
-sys.path[:] = [entry for entry in sys.path if entry]
 def add(name, text=None, path=""):
     module = sys.modules[name] = types.ModuleType(name)
     above, _, last = name.rpartition(".")
@@ -43,17 +43,29 @@ def add(name, text=None, path=""):
         module.__path__ = []
     else:
         exec(compile(text, path, "exec"), module.__dict__)
-add("rlreason")
-add("rlreason.sandbox")
-for name, text in json.load(sys.stdin):
-    add("rlreason.sandbox." + name, text, "rlreason/sandbox/" + name + ".py")
-sys.modules["rlreason.sandbox.zygote"].main(int(sys.argv[1]), sys.argv[2] == "namespaces", int(sys.argv[3]))
+def add_all(sources):
+    add("rlreason")
+    add("rlreason.sandbox")
+    for name, text in sources:
+        add("rlreason.sandbox." + name, text, "rlreason/sandbox/" + name + ".py")
+"""
+"""Puts modules of this package where they are not installed."""
+_BOOT = f"""
+{LOADER}
+sys.path[:] = [entry for entry in sys.path if entry]
+add_all(json.load(sys.stdin))
+sys.modules["rlreason.sandbox.zygote"].main(
+    int(sys.argv[1]), sys.argv[2] == "namespaces", int(sys.argv[3]), json.loads(sys.argv[4])
+)
 """
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "HOME": "/",
     "PYTHONHASHSEED": "0",  # the same program prints the same set order in every run
+    "OPENBLAS_NUM_THREADS": "1",  # and so on: threads would not live through a fork
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # address space is limited: one arena of 64 MiB a thread would spend it
 }
 
@@ -82,18 +94,18 @@ class Ended:
 class Host:
     """One zygote."""
 
-    def __init__(self, level: Level, python: str, *, abi: int = 99) -> None:
-        """Starts it. `abi` pretends an older Landlock. Unavailable says what refused."""
+    def __init__(self, level: Level, python: str, *, abi: int = 99, packages: tuple[str, ...] = ()) -> None:
+        """Starts it with these packages loaded. `abi` pretends an older Landlock. Unavailable says what refused."""
         self.level: Level = level
         self.folders: set[str] = set()
         """Work folders in use; of a zygote that is killed they are removed here."""
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stdin, self._errors = memory_file(json.dumps(_SOURCES).encode()), memory_file(b"")
+        stdin, self._errors = memory_file(json.dumps(SOURCES).encode()), memory_file(b"")
         # Root's files are many; a namespace maps its user away by itself.
         drop = level == "landlock" and os.geteuid() == 0 and _may_change_user()
         try:
             self._process = subprocess.Popen(
-                [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), level, str(abi)],
+                [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), level, str(abi), _located(packages)],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -223,6 +235,17 @@ class Host:
         os.close(self._errors)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _located(packages: tuple[str, ...]) -> str:
+    """The packages and the folders of this interpreter in which they are, as JSON."""
+    specs = [importlib.util.find_spec(name) for name in packages]
+    folders = {
+        str(Path(spec.origin).parents[spec.submodule_search_locations is not None])
+        for spec in specs
+        if spec is not None and spec.origin
+    }
+    return json.dumps({"names": packages, "folders": sorted(folders)})
 
 
 def _may_change_user() -> bool:

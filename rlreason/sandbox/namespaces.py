@@ -7,12 +7,15 @@ OSError; nothing is half done that outlives the process.
 
 import os
 import sys
+from collections.abc import Iterable
 
 from rlreason.sandbox import syscalls as sc
 
 NOBODY = 65534
 WORK = "/box"
 """The one writable folder, for compilers: a tmpfs."""
+STDIN = f"{WORK}/stdin"
+"""What /dev/stdin is there: without a /proc no path leads to a descriptor."""
 WORK_BYTES = 256 << 20
 _SPACES = (
     sc.CLONE_NEWUSER
@@ -28,10 +31,10 @@ _FOLDERS = ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives")
 _FILES = ("/etc/ld.so.cache", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
-def enter() -> None:
+def enter(readable: Iterable[str] = ()) -> None:
     """Returns in the first process of the new namespaces; the calling one waits for it and ends with its status.
 
-    Dies with its parent. Must be called by a process of one thread.
+    Dies with its parent. Must be called by a process of one thread. readable: paths that the new root has as well.
     """
     as_root = os.geteuid() == 0
     user, group = os.geteuid(), os.getegid()
@@ -54,7 +57,7 @@ def enter() -> None:
             os.close(fd)
         if helper:
             os.waitpid(helper, 0)
-    _make_root()
+    _make_root(readable)
     first = os.fork()
     if first:
         _, status = os.waitpid(first, 0)
@@ -92,14 +95,16 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _make_root() -> None:
+def _make_root(readable: Iterable[str]) -> None:
     """Builds the new root under a mount point that exists anywhere, then lets go of the old one."""
     sc.mount("none", "/", "", sc.MS_REC | sc.MS_PRIVATE)
     below = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
     own = {os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix)}
-    folders = sorted({*_FOLDERS, *(path for path in own if not path.startswith(_FOLDERS))})
+    more = {path for path in (*own, *readable) if not path.startswith(_FOLDERS)}
+    files = {*_FILES, *filter(os.path.isfile, more)}
+    folders = sorted({*_FOLDERS, *more} - files)
     # Old and new roots overlap where a folder lies under the mount point, so the sources are opened first.
-    sources = {path: os.open(path, os.O_PATH) for path in (*folders, *_FILES) if os.path.exists(path)}
+    sources = {path: os.open(path, os.O_PATH) for path in (*folders, *files) if os.path.exists(path)}
     links = {path: os.readlink(path) for path in folders if os.path.islink(path)}
     sc.mount("tmpfs", below, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "size=1m,mode=755")
     for path, fd in sources.items():
@@ -116,6 +121,7 @@ def _make_root() -> None:
     for fd in sources.values():
         os.close(fd)
     os.mkdir(below + WORK)
+    os.symlink(STDIN, below + "/dev/stdin")
     sc.make_read_only(below)
     options = f"size={WORK_BYTES},mode=1777"
     sc.mount("tmpfs", below + WORK, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, options)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args
 from rlreason.sandbox.host import Ended, Host, Level, Lost, Unavailable, memory_file, pythons
 from rlreason.sandbox.probes import self_test
 
-MAX_OUTPUT_BYTES = 8 << 20
+MAX_OUTPUT_BYTES = 12 << 20
 LEVELS: tuple[Level, ...] = get_args(Level)
 """Weakest first."""
 REMEDY = (
@@ -41,8 +41,14 @@ class SandboxUnavailable(SandboxError):
 class Sandbox:
     """Nothing starts before the first run, or `start`."""
 
-    def __init__(self, min_level: Level = "landlock", *, level: Level | None = None):
-        """`min_level`: refuse anything weaker. `level`: just this one, where the strongest is not wanted."""
+    def __init__(
+        self, min_level: Level = "landlock", *, level: Level | None = None, packages: tuple[str, ...] = ()
+    ) -> None:
+        """`min_level`: refuse anything weaker. `level`: just this one, where the strongest is not wanted.
+
+        packages: installed ones, beside the standard library, that every program may import.
+        """
+        self._packages = packages
         self._allowed = [level] if level else list(LEVELS[LEVELS.index(min_level) :])[::-1]
         self._chosen: tuple[Level, str] | None = None
         self._begin()
@@ -159,14 +165,14 @@ class Sandbox:
     def _start_one(self) -> Host:
         if self._chosen is not None:
             try:
-                return _proven(*self._chosen)
+                return _proven(*self._chosen, self._packages)
             except Unavailable as error:
                 raise SandboxError(f"the sandbox does not start again: {error}") from None
         refusals = []
         for level in self._allowed:
             for python in pythons():
                 try:
-                    host = _proven(level, python)
+                    host = _proven(level, python, self._packages)
                 except Unavailable as error:
                     refusals.append(f"{level} with {python}: {error}")
                 else:
@@ -175,8 +181,8 @@ class Sandbox:
         raise SandboxUnavailable(f"no sandbox here: {'; '.join(refusals)}. {REMEDY}")
 
 
-def _proven(level: Level, python: str) -> Host:
-    host = Host(level, python)
+def _proven(level: Level, python: str, packages: tuple[str, ...]) -> Host:
+    host = Host(level, python, packages=packages)
     try:
         self_test(host)
     except Lost as error:

@@ -10,21 +10,33 @@ import secrets
 from typing import Any
 
 from rlreason.sandbox import codec
-from rlreason.sandbox.host import Ended
+from rlreason.sandbox.host import LOADER, SOURCES, Ended
 from rlreason.sandbox.http import HttpError, TooLong, check_url, post_json, token_of
 from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
 
 MAX_RETRIES = 2
 MAX_REPLY_BYTES = 4 * MAX_OUTPUT_BYTES
 """Two outputs, escaped as JSON."""
-_STUB = """
-import base64 as _b, json as _j, sys as _s
-_codec = {codec!r}
-_m = type(_s)("codec"); _s.modules["codec"] = _m; exec(_b.b64decode(_codec), _m.__dict__)
-_given = _j.loads(_s.stdin.read())
-_f = globals().get(_given["name"]) or getattr(Solution(), _given["name"])
-_r = _m.encode(_f(*_m.decode(_given["args"]), **_m.decode(_given["kwargs"])))
-print(_given["mark"] + _j.dumps(_r))
+_FAR_MODULES = ("nodes", "codec", "prelude", "solution")
+# A program gets there the names that it has here, and is called as here; it need not be installed there.
+_LAUNCHER = f"""
+import base64
+{LOADER}
+add_all(json.loads(base64.b64decode(SOURCES)))
+from rlreason.sandbox import prelude, solution
+if hasattr(sys, "set_int_max_str_digits"): sys.set_int_max_str_digits(0)
+prelude.install(prelude.names())
+PROGRAM = compile(base64.b64decode(PROGRAM), "solution.py", "exec")
+"""
+_SCRIPT = """
+exec(PROGRAM, {"__name__": "__main__", "__builtins__": __builtins__})
+"""
+_CALL = """
+module = types.ModuleType("solution")
+exec(PROGRAM, module.__dict__)
+request = json.loads(sys.stdin.read())
+mark = request.pop("mark")
+print(mark + json.dumps(solution.answer(module, request, [])))
 """
 
 
@@ -39,8 +51,11 @@ class RemoteSandbox:
 
     def script(self, source: bytes, stdin: bytes, *, timeout_s: float = 10.0, memory_bytes: int = 512 << 20) -> Ended:
         """As `pool.Sandbox.script`. SandboxError if the service does not run it."""
+        return self._run(_launched(source, _SCRIPT), stdin, timeout_s, memory_bytes)
+
+    def _run(self, code: str, stdin: bytes, timeout_s: float, memory_bytes: int) -> Ended:
         order = {
-            "code": source.decode(),
+            "code": code,
             "language": "python",
             "stdin": stdin.decode(),
             "compile_timeout": timeout_s,
@@ -75,14 +90,21 @@ class RemoteSandbox:
 
     def call(self, source: bytes, test: dict[str, Any], name: str, *, timeout_s: float, memory_bytes: int) -> Any:
         """What the function returns. SandboxError as above; ValueError if it returned nothing that can be read."""
-        with open(codec.__file__, "rb") as file:
-            stub = _STUB.format(codec=base64.b64encode(file.read()).decode()).encode()
         mark = secrets.token_hex(16)
-        given = json.dumps({"mark": mark, "name": name, "args": test["args"], "kwargs": test["kwargs"]}).encode()
-        ended = self.script(source + b"\n" + stub, given, timeout_s=timeout_s, memory_bytes=memory_bytes)
+        given = {"mark": mark, "name": name, "plain": True, "args": test["args"], "kwargs": test["kwargs"]}
+        ended = self._run(_launched(source, _CALL), json.dumps(given).encode(), timeout_s, memory_bytes)
         if ended.timed_out:
             raise TimeoutError
         _, found, body = ended.outputs[0].decode(errors="replace").rpartition(mark)
         if not found:
             raise ValueError("the function did not return")
-        return codec.decode(json.loads(body))
+        reply = json.loads(body)
+        if "failed" in reply:
+            raise ValueError(": ".join(map(str, reply["failed"])))
+        return codec.decode(reply["value"])
+
+
+def _launched(source: bytes, then: str) -> str:
+    sources = json.dumps([pair for pair in SOURCES if pair[0] in _FAR_MODULES]).encode()
+    parts = {"SOURCES": base64.b64encode(sources).decode(), "PROGRAM": base64.b64encode(source).decode()}
+    return "".join(f"{name} = {text!r}\n" for name, text in parts.items()) + _LAUNCHER + then

@@ -7,6 +7,7 @@ It is confined, holds neither tests nor expected answers, and nothing it says ab
 import atexit
 import builtins
 import contextlib
+import inspect
 import io
 import operator
 import os
@@ -14,18 +15,20 @@ import sys
 import threading
 import traceback
 import types
-import typing
 from typing import Any
 
-from rlreason.sandbox import codec
+from rlreason.sandbox import codec, nodes, prelude
 
 FILE_NAME = "solution.py"
 MAX_ERROR_CHARS = 2000
-_JUDGE_IMPORTS = ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")
+_STREAMS = {f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/fd") for number in range(3)}
+_STREAMS |= {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
-def run_script(source: bytes) -> int:
+def run_script(source: bytes, names: dict[str, Any]) -> int:
     """Runs the program as `__main__` on the real standard streams. Its exit status.
+
+    names: of `prelude`.
 
     Ends as the interpreter does: threads joined, exit functions called, names let go (which flushes files that the
     program opened on its output), streams flushed.
@@ -38,6 +41,8 @@ def run_script(source: bytes) -> int:
         stream = io.TextIOWrapper(buffered, encoding="utf-8", errors=errors, line_buffering=number == 2)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    _name_streams()
+    prelude.install(names)
     status = 0
     try:
         exec(compile(source, FILE_NAME, "exec"), module.__dict__)
@@ -57,6 +62,26 @@ def run_script(source: bytes) -> int:
     return status & 255
 
 
+def _name_streams() -> None:
+    """Lets the program open its streams by their paths, which need a /proc that it does not have."""
+    opened, descriptor = io.open, os.open
+
+    def stream(path: Any) -> int | None:
+        number = _STREAMS.get(path) if isinstance(path, str) else None
+        return None if number is None else os.dup(number)
+
+    def open_file(file: Any, *args: Any, **options: Any) -> Any:
+        number = stream(os.fspath(file) if isinstance(file, os.PathLike) else file)
+        return opened(file if number is None else number, *args, **options)
+
+    def open_descriptor(path: Any, *args: Any, **options: Any) -> int:
+        number = stream(path)
+        return descriptor(path, *args, **options) if number is None else number
+
+    builtins.open = io.open = open_file
+    os.open = open_descriptor
+
+
 def _flush_outputs() -> None:
     if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
@@ -64,12 +89,11 @@ def _flush_outputs() -> None:
         sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-def serve_functions(source: bytes, requests: int, replies: int) -> None:
-    """Loads the program as a module, then answers calls until the judge hangs up."""
+def serve_functions(source: bytes, names: dict[str, Any], requests: int, replies: int) -> None:
+    """Loads the program as a module, then answers calls until the judge hangs up. `names`: of `prelude`."""
     sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, "rw"[fd > 0], False)) for fd in range(3))
     module = _new_module("solution")
-    # Answers in LeetCode's form write `List[int]` and rely on their judge to have imported it.
-    module.__dict__.update({name: getattr(typing, name) for name in _JUDGE_IMPORTS})
+    prelude.install(names)
     try:
         exec(compile(source, FILE_NAME, "exec"), module.__dict__)
     except BaseException as error:
@@ -82,7 +106,7 @@ def serve_functions(source: bytes, requests: int, replies: int) -> None:
             request = codec.receive(requests)
         except EOFError:
             return
-        codec.send(replies, {"id": request["id"], **_answer(module, request, kept)})
+        codec.send(replies, {"id": request["id"], **answer(module, request, kept)})
 
 
 def _new_module(name: str) -> types.ModuleType:
@@ -95,7 +119,9 @@ def _new_module(name: str) -> types.ModuleType:
     return module
 
 
-def _answer(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) -> dict[str, Any]:
+def answer(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) -> dict[str, Any]:
+    """The reply to one request of the judge. `kept`: objects that it was given references to."""
+
     def refer(value: Any) -> int:
         kept.append(value)
         return len(kept) - 1
@@ -103,18 +129,35 @@ def _answer(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) 
     def own(number: int) -> Any:
         return kept[number]
 
+    def sent(value: Any) -> Any:
+        return codec.encode(value, refer, nodes_by_value=request.get("nodes") is True)
+
     try:
         target = _target(module, request, kept)
         if "args" not in request:
-            return {"callable": True} if callable(target) else {"value": codec.encode(target, refer)}
-        args, kwargs = codec.decode(request["args"], own), codec.decode(request["kwargs"], own)
+            return {"callable": True} if callable(target) else {"value": sent(target)}
+        classes = {name: getattr(module, name, ours) for name, ours in nodes.CLASSES.items()}
+        args, kwargs = (codec.decode(request[part], own, classes) for part in ("args", "kwargs"))
+        if request.get("plain") is True:
+            return {"value": sent(_call_with_nodes(target, args, kwargs, classes))}
         result = target(*args, **kwargs)
         # Changed arguments go back too: a function may work in place.
-        return {"value": codec.encode(result, refer), "args": codec.encode(args, refer)}
+        return {"value": sent(result), "args": sent(args), "kwargs": sent(kwargs)}
     except codec.NotPlain as error:
         return {"failed": ["TypeError", f"a value that cannot be compared: {error}"]}
     except BaseException as error:
         return {"failed": _describe(error)}
+
+
+def _call_with_nodes(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], classes: dict[str, Any]) -> Any:
+    """The result of a call with plain data, as plain data; where annotations ask for nodes, the function has nodes."""
+    annotations: Any = getattr(target, "__annotations__", None)
+    if not nodes.annotated(annotations):
+        return nodes.as_values(target(*args, **kwargs), None)
+    given = inspect.signature(target).bind(*args, **kwargs)
+    for name, value in given.arguments.items():
+        given.arguments[name] = nodes.as_nodes(value, annotations.get(name), classes)
+    return nodes.as_values(target(*given.args, **given.kwargs), annotations.get("return"))
 
 
 def _target(module: types.ModuleType, request: dict[str, Any], kept: list[Any]) -> Any:

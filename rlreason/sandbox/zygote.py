@@ -13,6 +13,7 @@ import os
 import select
 import shutil
 import signal
+import site
 import socket
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlreason.sandbox import confine, driver, namespaces, solution
+from rlreason.sandbox import confine, driver, namespaces, prelude, solution
 from rlreason.sandbox import syscalls as sc
 
 # What programs import most; anything else of the standard library loads when it is asked for.
@@ -46,11 +47,12 @@ STOP = b"x"
 class Zygote:
     """The loop. `serve` returns when the parent closes the socket."""
 
-    def __init__(self, control: socket.socket, in_namespaces: bool, abi: int) -> None:
+    def __init__(self, control: socket.socket, in_namespaces: bool, abi: int, readable: list[str]) -> None:
         self.control, self.in_namespaces, self.abi = control, in_namespaces, abi
-        self.ruleset = confine.python_ruleset(abi)
+        self.ruleset = confine.python_ruleset(abi, readable)
         confine.filter_program("python", 0, abi)  # built once, for all children
         self.null = os.open("/dev/null", os.O_RDWR)
+        self.names = prelude.names()
         self.folders: set[str] = set()
         self.confined: dict[int, int] = {}
         """Of each child the pipe on which it says, before it reads the program, that it is confined."""
@@ -99,7 +101,7 @@ class Zygote:
 
     def _script(self, order: dict[str, Any], source: int, stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
         def body() -> int:
-            return solution.run_script(_take(source))
+            return solution.run_script(_take(source), self.names)
 
         return self._wait(order, self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, {source}))
 
@@ -107,10 +109,11 @@ class Zygote:
         answers, questions = os.pipe(), os.pipe()  # from and to the program
 
         def program() -> int:
-            solution.serve_functions(_take(source), questions[0], answers[1])
+            solution.serve_functions(_take(source), self.names, questions[0], answers[1])
             return 0
 
         def judge() -> int:
+            sys.setrecursionlimit(prelude.RECURSION_LIMIT)  # tests compare long lists node by node
             given = json.loads(_read_all(tests))
             _write_lines(verdict, driver.run_tests(**given, replies=answers[0], requests=questions[1]))
             return 0
@@ -143,7 +146,11 @@ class Zygote:
         if order.get("file"):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(os.path.join(folder, "program"), os.path.join(folder, order["file"]))
-        ruleset = confine.command_ruleset(self.abi, folder, writable=role == "compile")
+        stdin_files = [namespaces.STDIN] if self.in_namespaces and role == "run" else []
+        for path in stdin_files:
+            _write_all(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o400), _read_all(stdin), close=True)
+        writable = role == "compile"
+        ruleset = confine.command_ruleset(self.abi, folder, writable=writable, readable=stdin_files)
 
         def body() -> int:
             os.chdir(folder)
@@ -151,9 +158,11 @@ class Zygote:
 
         try:
             child = self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, set(), role, ruleset)
+            return self._wait(order, child)
         finally:
             os.close(ruleset)
-        return self._wait(order, child)
+            for path in stdin_files:
+                os.unlink(path)
 
     def _fork(
         self,
@@ -233,13 +242,18 @@ class Zygote:
             ended[pid] = os.waitstatus_to_exitcode(status)
 
 
-def main(fd: int, in_namespaces: bool, abi: int) -> None:
-    """Entry point, in a fresh interpreter. Says `ready` or why not, then serves."""
+def main(fd: int, in_namespaces: bool, abi: int, packages: dict[str, list[str]]) -> None:
+    """Entry point, in a fresh interpreter. Says `ready` or why not, then serves.
+
+    packages: `names` to load, and `folders` in which they may be beside those of this interpreter.
+    """
     control = socket.socket(fileno=fd)
+    folders = [*packages["folders"], *site.getsitepackages()] if packages["names"] else []
+    readable = _files_of(packages["names"], folders)
     try:
         sc.require_machine()
         if in_namespaces:
-            namespaces.enter()
+            namespaces.enter(readable)
         sc.drop_capabilities()  # root that may not become another user still has them
         sc.prctl(sc.PR_SET_CHILD_SUBREAPER, 1)
         sc.prctl(sc.PR_SET_DUMPABLE, 0)
@@ -247,12 +261,14 @@ def main(fd: int, in_namespaces: bool, abi: int) -> None:
         if abi < 1:
             raise OSError("the kernel has no Landlock")
         warnings.simplefilter("ignore")
+        sys.set_int_max_str_digits(0)  # programs and tests convert integers of any length; their time is limited
         for name in _PRELOAD:
             with contextlib.suppress(ImportError):
                 __import__(name)
+        _load(packages["names"], folders)
         # The site module, which is left out, would have defined these; programs end with them.
         builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
-        zygote = Zygote(control, in_namespaces, abi)
+        zygote = Zygote(control, in_namespaces, abi, readable)
         gc.freeze()  # a collection in a child would touch, and so copy, every page
     except OSError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode())
@@ -260,6 +276,24 @@ def main(fd: int, in_namespaces: bool, abi: int) -> None:
     control.sendall(json.dumps({"ready": True, "abi": abi}).encode())
     zygote.serve()
     zygote.leave()
+
+
+def _files_of(names: list[str], folders: list[str]) -> list[str]:
+    """Folders and files of packages; what their wheels put beside them is in NAME.libs."""
+    paths = [os.path.join(folder, name + end) for folder in folders for name in names for end in ("", ".libs", ".py")]
+    return [path for path in paths if os.path.exists(path)]
+
+
+def _load(names: list[str], folders: list[str]) -> None:
+    """Imports packages for all programs, which find them loaded. OSError for one that is in none of the folders."""
+    before = sys.path[:]
+    sys.path += folders
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError as error:
+            raise OSError(f"package {name} cannot be imported: {error}") from None
+    sys.path[:] = before
 
 
 def _count_tasks() -> int:

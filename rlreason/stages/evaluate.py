@@ -23,6 +23,7 @@ from rlreason.data.chat import encode_prompt, load_tokenizer
 from rlreason.data.rows import origin
 from rlreason.data.tasks import load_tasks
 from rlreason.rewards.combine import value_of
+from rlreason.rewards.reward_set import check_tasks
 from rlreason.rewards.votes import votes
 from rlreason.runlog import read_rows
 from rlreason.stages.console import say
@@ -204,10 +205,11 @@ def check_rewards(rewards: RewardFleet, job: Job) -> None:
 
 
 def require_reward(rewards: list[RewardConfig], prompts: list[PromptTask]) -> None:
-    """Raises UserError where a task has no reward."""
+    """Raises UserError where a task has no reward, or one that cannot judge it."""
     for source in sorted({prompt.task.source for prompt in prompts}):
         if not any(reward.applies_to(source) for reward in rewards):
             raise UserError(f"rewards: none is for the tasks of source `{source}`; add it to the `sources` of one")
+    check_tasks(rewards, [prompt.task for prompt in prompts])
 
 
 def require_tasks(rewards: list[RewardConfig], prompts: list[PromptTask]) -> None:

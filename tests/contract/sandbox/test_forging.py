@@ -267,7 +267,17 @@ def test_a_crash_is_no_none(arena, ending: str) -> None:
 
 @pytest.mark.parametrize(
     ("returned", "expected"),
-    [(True, 1), (1, True), (0, False), ("1", 1), ([1], [True]), ({1}, {True}), ({1: 2}, {True: 2}), (None, False)],
+    [
+        (True, 1),
+        (False, 0),
+        ("1", 1),
+        ([True], [1]),
+        ({True}, {1}),
+        ({True: 2}, {1: 2}),
+        (None, False),
+        (2, True),
+        (1.0, True),
+    ],
 )
 def test_values_of_other_kinds_are_not_equal(arena, returned: object, expected: object) -> None:
     tests = [{"type": "call", "args": [1], "expected": expected}]
@@ -322,22 +332,55 @@ CODED = [
     {"int": "z"}, {"dict": [[{"ref": 0}, 1]]},
     {"set": [{"list": []}]}, {"decimal": "sNaN"}, {"decimal": "1E+999999999"},
     {"iterator": {"int": "1"}}, {"timedelta": ["a"]}, {"datetime": "x"}, {"nonsense": 1}, {"list": 5}, {"float": "nan"},
+    {"ListNode": []}, {"ListNode": [[1, 0]]}, {"ListNode": [[1, "x"]]}, {"TreeNode": [[8461, None]]}, {"ListNode": 5},
+    {"values": []}, {"values": [{"list": []}]}, {"array": ["|O", {"list": [8461]}]},
+    {"array": ["<f8", {"list": ["x"]}]},
     {"list": [], "int": "0x210d"}, {"complex": ["8461", "0"]}, {"bytes": "8461"}, {"tuple": [{"ref": 0}]},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("coded", CODED, ids=lambda coded: json.dumps(coded)[:30])
 def test_a_forged_message_is_no_answer(arena, coded: object) -> None:
-    source = (
-        f"import sys\ndef f(x):\n    sys._getframe(1).f_globals['codec'].encode = lambda *a: {coded!r}\n    return 0"
-    )
+    forged = f"sys._getframe(1).f_globals['codec'].encode = lambda *a, **k: {coded!r}"
+    source = f"import sys\ndef f(x):\n    {forged}\n    return 0"
     for tests in (CALLS, ASSERTS):
         assert arena.check(source, tests, entry_point="f", timeout_s=0.3).value == 0.0
+
+
+NODES = {
+    "own __eq__": (
+        "class ListNode:\n    val, next = 1, None\n    __eq__ = __ne__ = lambda *_: True\ndef f(x): return ListNode()"
+    ),
+    "val that equals": (
+        "class A:\n    __eq__ = lambda *_: True\n    __ne__ = lambda *_: False\n"
+        "def f(x): return ListNode(A(), ListNode(A()))"
+    ),
+    "property": (
+        "class ListNode:\n    val = property(lambda self: 8461)\n    next = None\n    def __init__(self): pass\n"
+        "def f(x): return ListNode()"
+    ),
+    "another class of the name": (
+        "f = lambda x: type('TreeNode', (), {'__bool__': lambda s: False, '__eq__': lambda *_: True})()"
+    ),
+    "slots": "class ListNode:\n    __slots__ = ('val', 'next')\ndef f(x): return ListNode()",
+    "one that never ends": "def f(x):\n    n = ListNode(8461)\n    n.next = n\n    return n",
+    "the same": "def f(x): return x",
+    "nothing": "def f(x): return None",
+    "helpers of its own": "is_same_list = list_node = lambda *_: True\ndef f(x): return True",
+}
+
+
+@pytest.mark.parametrize("source", NODES.values(), ids=NODES)
+def test_forged_nodes_are_no_answer(arena, source: str) -> None:
+    header = "class ListNode:\n    def __init__(self, val=0, next=None): self.val, self.next = val, next\n"
+    test = "def check(candidate):\n    assert is_same_list(candidate(list_node([9173])), list_node([8461, 9173]))\n"
+    for code in (test, header + test):
+        assert arena.check(source, [{"type": "assert", "code": code}], entry_point="f", timeout_s=2.0).value == 0.0
 
 
 def test_a_forged_message_would_be_read(arena) -> None:
     source = (
         "import sys\ndef f(x):\n"
-        "    sys._getframe(1).f_globals['codec'].encode = lambda *a: {'int': '0x7'}\n    return 0"
+        "    sys._getframe(1).f_globals['codec'].encode = lambda *a, **k: {'int': '0x7'}\n    return 0"
     )
     assert arena.check(source, [{"type": "assert", "code": "assert f(1) == 7"}], entry_point="f").value == 1.0

@@ -93,6 +93,9 @@ def test_calls(service: Service) -> None:
     assert check(right, CALLS, entry_point="f", url=service.url).value == 1.0
     method = "class Solution:\n    def f(self, xs):\n        return sorted(xs)"
     assert check(method, CALLS, entry_point="f", url=service.url).value == 1.0
+    nodes = [{"type": "call", "args": [[1, 2]], "expected": [2]}]
+    following = "def f(head: Optional[ListNode]) -> Optional[ListNode]: return head.next"
+    assert check(following, nodes, entry_point="f", url=service.url).value == 1.0
     for wrong in (
         "def f(xs):\n    return list(xs)",
         "import sys\nsys.exit(0)",

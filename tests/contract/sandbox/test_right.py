@@ -30,7 +30,7 @@ READERS = {
     "for _ in range(int(data())): print(sum(map(int, data().split())))",
     "open(0)": "n, *x = map(int, open(0).read().split())\nfor i in range(n): print(x[2 * i] + x[2 * i + 1])",
     "open(0) by lines": "_, *lines = open(0)\nfor line in lines: print(sum(map(int, line.split())))",
-    "/dev/stdin is not needed": "import sys\nsys.stdin = open(sys.stdin.fileno())\nnext(sys.stdin)\n"
+    "descriptor of stdin": "import sys\nsys.stdin = open(sys.stdin.fileno())\nnext(sys.stdin)\n"
     "for line in sys.stdin: print(sum(map(int, line.split())))",
     "fileinput": "import fileinput\nfor i, line in enumerate(fileinput.input()):\n"
     "    if i: print(sum(map(int, line.split())))",
@@ -347,7 +347,7 @@ WRONG = {
     "text before": LOOP + "print('Answer:')\nprint(*out, sep='\\n')",
     "order": LOOP + "print(*out[::-1], sep='\\n')",
     "constant": "print(3)\nprint(7)\nprint(12)",
-    "float": LOOP + "for x in out: print(float(x))",
+    "float": LOOP + "for x in out: print(x + 0.5)",
     "exit status": MAIN + "main()\nexit(1)",
     "exit with a message": MAIN + "main()\nexit('done')",
     "exception at the end": MAIN + "main()\nraise ValueError",

@@ -74,12 +74,48 @@ def test_a_checker_decides_where_answers_are_not_unique() -> None:
         assert broken.status == "verifier_error" and why in broken.detail
 
 
+INTEGER = "def check(input, output, expected): return int(output) == int(expected)"
+HANGS = "def check(input, output, expected):\n    while output[0] == 'x': pass\n    return True"
+DIES = "import os\ndef check(input, output, expected): return output[0] != 'x' or os._exit(0)"
+GROWS = "def check(input, output, expected): return len(bytearray((1 << 40) * (output[0] == 'x'))) == 0"
+
+
+@pytest.mark.parametrize("checker", [INTEGER, HANGS, DIES, GROWS], ids=["INTEGER", "HANGS", "DIES", "GROWS"])
+def test_a_checker_that_fails_on_what_was_printed_says_wrong(checker: str) -> None:
+    """Or a policy could have its wrong answers left out."""
+    test = {"type": "stdio", "input": "", "output": "7", "checker": checker}
+    score = check("print('xyz')", [test], timeout_s=1.0)
+    assert (score.value, score.status) == (0.0, "wrong") and "on what the program printed" in score.detail
+    assert check("print(7)", [test]).value == 1.0
+    if checker != HANGS:
+        broken = check("print('xyz')", [{**test, "output": "x"}])
+        assert broken.status == "verifier_error" and "on the expected output too" in broken.detail
+
+
+def test_a_test_may_fail_by_its_exit_status() -> None:
+    tests = [{"type": "assert", "code": "import sys\nif f(1) != 1: sys.exit('not 1')\nassert f(2) == 2"}]
+    assert check("def f(x): return x", tests).value == 1.0
+    score = check("def f(x): return 0", tests)
+    assert (score.value, score.status) == (0.0, "wrong") and "not 1" in score.detail
+
+
+def test_the_language_of_an_answer_makes_no_broken_test() -> None:
+    tests = [{"type": "assert", "code": "assert f(1) == 1"}]
+    score = check("```js\nfunction f(x) { return x }\n```", tests, languages=["javascript"])
+    assert (score.value, score.status) == (0.0, "wrong") and "javascript" in score.detail
+    remote = check("```js\nconsole.log(1)\n```", ECHO, languages=["javascript"], url="http://127.0.0.1:9")
+    assert (remote.value, remote.status) == (0.0, "wrong")
+
+
 @pytest.mark.parametrize(
     ("tests", "options", "why"),
     [
         ([{"type": "assert", "code": "assert ("}], {}, "never closed"),
         ([{"type": "call", "args": [object()], "expected": 1}], {"entry_point": "f"}, "cannot be sent: object"),
         ([{"type": "call", "args": [1], "expected": 1}], {}, "need an entry_point"),
+        ([{"type": "assert", "code": "return f(1)\nassert f(1)"}], {}, "does not compile"),
+        ([{"type": "assert", "code": "assert f(1)\nraise SystemExit"}], {}, "ends its process"),
+        (ECHO, {"packages": "numpy"}, "give a list of top-level modules"),
         (ECHO, {"level": "strong"}, "'strong' is not one of landlock, namespaces"),
     ],
 )
@@ -106,3 +142,5 @@ def test_prepare_says_what_runs_and_what_does_not() -> None:
     assert prepare().startswith("sandbox: level ")
     with pytest.raises(UserError, match="level 'strong'"):
         prepare(level="strong")
+    with pytest.raises(UserError, match="package 'no_such_package' is not installed"):
+        prepare(packages=["no_such_package"])

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from rlreason.config.rewards import RewardConfig
 from rlreason.rewards import code_tests
 from rlreason.rewards.code import check
-from rlreason.types import Task
+from rlreason.rewards.reward_set import check_tasks
+from rlreason.types import Task, UserError, read_tests
 
 
 def task(prompt: str = "", **columns: Any) -> Task:
@@ -60,6 +62,16 @@ def test_livecodebench_rows_of_both_kinds() -> None:
         ([{"type": "assert"}], "no 'code'"),
         ([{"type": "call", "args": [1]}], "no 'expected'"),
         ([{"type": "call", "args": 1, "expected": 1}], "args is no list"),
+        ([{"type": "call", "args": [1], "expected": 1}], "need an entry_point"),
+        ([{"type": "assert", "code": "import numpy as np\nassert np.allclose(f(1), 1)"}], "imports numpy"),
+        (
+            [{"type": "assert", "code": "def test_f():\n    from pytest import approx\n    assert f(1)"}],
+            "imports pytest",
+        ),
+        ([{"type": "assert", "code": "from sandbox_fusion.helpers import f\nassert f(1)"}], "imports sandbox_fusion"),
+        ([{"type": "assert", "code": "def check(candidate):\n    assert candidate(1)"}], "no entry_point"),
+        ([{"type": "assert", "code": "import math\nx = 1\ndef helper(): pass"}], "tests nothing"),
+        ([{"type": "assert", "code": "def test_f(value):\n    assert f(value)"}], "test_f with parameters"),
     ],
 )
 def test_a_wrong_test_is_named(tests: list[dict[str, Any]], why: str) -> None:
@@ -67,6 +79,64 @@ def test_a_wrong_test_is_named(tests: list[dict[str, Any]], why: str) -> None:
         code_tests.checked(tests)
     score = check("print(1)", tests)
     assert (score.value, score.status) == (0.0, "verifier_error") and why in score.detail
+
+
+SOUND = [
+    "assert f(1)", "x = f(1)\nassert x", "for x in 1, 2: assert f(x)", "from solution import f\nassert f(1)",
+    "import os.path, sys\nfrom collections import Counter\nassert f(1)", "def test_f(): assert f(1)",
+    "def test_f(x): assert f(x)\ntest_f(1)", "f(1)", "text = '''\nimport numpy\n'''\nassert f(text)",
+    "class FTest(unittest.TestCase):\n    def test(self): assert f(1)", "x = f(1)", "assert f(" + "9" * 5000 + ")",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", SOUND)
+def test_a_sound_test_is_not_refused(code: str) -> None:
+    code_tests.checked([{"type": "assert", "code": code}])
+
+
+def test_packages_that_the_sandbox_has_may_be_imported() -> None:
+    tests = [{"type": "assert", "code": "import numpy as np\nassert np.allclose(f(1), 1)"}]
+    assert code_tests.checked(tests, None, ["numpy"]) == tests
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"entry_point": "f", "test": "import numpy\ndef check(candidate):\n    assert candidate(1)"},
+        {"test_list": ["assert f(1)"], "test_imports": ["import numpy as np"]},
+        {"answer": "1"},
+    ],
+)
+def test_tasks_that_no_program_could_solve_are_refused_before_a_run(columns: dict[str, Any]) -> None:
+    tasks = [task(test_list=["assert f(1)"]), Task(id="mbpp:7", prompt="", source="a", columns=columns)]
+    config = RewardConfig(name="code", path="rlreason.rewards.code:reward")
+    why = "has no tests" if "answer" in columns else "test 1 .assert. imports numpy"
+    with pytest.raises(UserError, match=f"task mbpp:7: .*{why}"):
+        check_tasks([config], tasks)
+    check_tasks([config.model_copy(update={"sources": ["b"]})], tasks)
+    if "answer" not in columns:
+        check_tasks([config.model_copy(update={"args": {"packages": ["numpy"]}})], tasks)
+
+
+def test_leetcode_rows_get_their_header_without_the_class_to_write() -> None:
+    prompt = (
+        "from math import *\nfrom typing import List\ninf = float('inf')\nclass ListNode:\n    pass\nclass Solution:\n"
+    )
+    columns = {"prompt": f"{prompt}    def f(self): ", "entry_point": "Solution().f", "test": "def check(c): c(inf)"}
+    row = Task(id="t", prompt="Solve it.", columns=columns)
+    ((test,), entry_point) = code_tests.tests_of(row)
+    assert "import *" in test["code"] and "class ListNode" in test["code"] and "Solution" not in test["code"]
+    program = code_tests.header(row, entry_point).program
+    assert "inf =" in program and "import List" in program and "import *" not in program and "Solution" not in program
+
+
+def test_integers_of_tests_may_be_of_any_length() -> None:
+    digits = "9" * 5000
+    cases = json.dumps([{"input": digits, "output": digits, "testtype": "functional"}])
+    ((test,), _) = code_tests.tests_of(task(public_test_cases=cases, metadata='{"func_name": "f"}'))
+    assert test["args"] == [test["expected"]] == [10**5000 - 1]
+    (read,) = read_tests(f'[{{"type": "call", "args": [{digits}], "expected": {digits}}}]', "row 1")
+    assert read["args"] == [10**5000 - 1]
 
 
 def test_a_row_without_tests_names_its_columns() -> None:
@@ -77,6 +147,7 @@ def test_a_row_without_tests_names_its_columns() -> None:
 
 
 def test_none_may_be_expected() -> None:
-    assert code_tests.checked([{"type": "call", "args": [], "expected": None, "code": None}])[0]["expected"] is None
+    (test,) = code_tests.checked([{"type": "call", "args": [], "expected": None, "code": None}], "f")
+    assert test["expected"] is None
     (test,) = code_tests.checked([{"type": "assert", "code": "assert f()", "args": None, "expected": None}])
     assert test["code"] == "assert f()"

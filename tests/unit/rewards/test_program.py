@@ -27,6 +27,19 @@ FOUND = {
     "list item": ("1. First\n   ```python\n   if 1:\n       print(1)\n   ```", "if 1:\n    print(1)\n"),
     "indented fence alone": ("  ```python\nprint(1)\n  ```", "print(1)\n"),
     "inline code": ("print('```')", "print('```')"),
+    "output behind": ("```python\nprint(1)\n```\nOutput:\n```\n1\n```", "print(1)\n"),
+    "unlabelled example behind": ("```py\ndef f(): pass\n```\n```\nprint(f())\n```", "def f(): pass\n"),
+    "output behind, no labels": ("```\nprint(1)\n```\nIt prints\n```\n1\n```\nand\n```\nYES\n```", "print(1)\n"),
+    "last of two without labels": ("```\nprint(0)\n```\n```\nprint(1)\n```", "print(1)\n"),
+    "labelled draft": ("```\nprint(1)\n```\n```text\n1\n```", "print(1)\n"),
+    "answer marks": ("It is easy.\n<answer>\nprint(1)\n</answer>\nDone.", "\nprint(1)\n"),
+    "fence in answer marks": ("<answer>\n```python\nprint(1)\n```\n</answer>", "print(1)\n"),
+    "PYTHON marks": ("[PYTHON]\ndef f(x): return x\n[/PYTHON]\n[TESTS]assert f(1)[/TESTS]", "\ndef f(x): return x\n"),
+    "fence in PYTHON marks": ("[PYTHON]\n```\nprint(1)\n```\n[/PYTHON]", "print(1)\n"),
+    "last of two marks": ("<answer>print(0)</answer> No: <answer>print(1)</answer>", "print(1)"),
+    "marks that do not end": ("<think>a</think>[PYTHON]print(1)", "print(1)"),
+    "marks in a string": ("print('<answer>5</answer>')", "print('<answer>5</answer>')"),
+    "index": ("x = a[python]\nprint(x)", "x = a[python]\nprint(x)"),
 }
 MISSING = {
     "nothing": ("", "no program"),
@@ -59,7 +72,23 @@ def test_other_languages_are_found_by_their_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["```", "~~~", " ", " ```\n", "a", "`", "\n", "``` ", "```a\n", "<think>", "</think>"]
+    "piece",
+    [
+        "```",
+        "~~~",
+        " ",
+        " ```\n",
+        "a",
+        "`",
+        "\n",
+        "``` ",
+        "```a\n",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "[python]",
+        "\na ",
+    ],
 )
 def test_hostile_answers_take_linear_time(piece: str) -> None:
     start = time.monotonic()
