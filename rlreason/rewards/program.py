@@ -12,8 +12,7 @@ from rlreason.rewards.response import after_thought, blocks
 
 MAX_PROGRAM_BYTES = 256 << 10
 PYTHON_TAGS = ("python", "py", "python3")
-# Not in a string of the program, where a quote comes before it.
-_MARK = re.compile(r"(?<![\"'`\w])(?:<(answer)>|\[(python)\])", re.IGNORECASE)
+_MARKS = {"<answer>": "</answer>", "[python]": "[/python]"}
 # An unlabelled block that shows what the program prints has none of these.
 _CODE = re.compile(r"^[ \t]*+(?:def|class|import|from|for|while|if|try|with|print)\b|[\w\])][ \t]*+=[^=]", re.MULTILINE)
 
@@ -54,11 +53,12 @@ def find_program(response: str, tags: Mapping[str, str] | None = None) -> Progra
 
 def _between_marks(answer: str) -> str:
     """What follows the last opening mark, up to its closing one if there is one; all of it without marks."""
-    marks = list(_MARK.finditer(answer))
-    if not marks:
-        return answer
-    opening = marks[-1]
-    closing = "</answer>" if opening[1] else "[/python]"
-    inside = answer[opening.end() :]
-    end = inside.lower().find(closing)
-    return inside if end < 0 else inside[:end]
+    folded = answer.lower()
+    for opening, closing in sorted(_MARKS.items(), key=lambda marks: folded.rfind(marks[0]), reverse=True):
+        place = folded.rfind(opening)
+        # Not in a string of the program, where a quote comes before it, nor an index.
+        if place >= 0 and not re.match(r"[\"'`\w]", folded[place - 1 : place]):
+            start = place + len(opening)
+            end = folded.find(closing, start)
+            return answer[start:] if end < 0 else answer[start:end]
+    return answer
