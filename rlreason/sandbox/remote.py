@@ -80,9 +80,9 @@ class RemoteSandbox:
         if reply.get("status") == "SandboxError" or not isinstance(last, dict):
             raise SandboxError(f"remote sandbox {self.url}: {reply.get('message') or 'no result'}")
         outputs = tuple((last.get(name) or "").encode(errors="replace") for name in ("stdout", "stderr"))
-        code = last.get("return_code")
+        ended_with = last.get("return_code")
         return Ended(
-            status=code if isinstance(code, int) else 1,
+            status=ended_with if isinstance(ended_with, int) else 1,
             timed_out=last.get("status") == "TimeLimitExceeded",
             overflowed=len(outputs[0]) > MAX_OUTPUT_BYTES,
             outputs=outputs,
