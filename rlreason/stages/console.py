@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
 LINE_EVERY_S = 5.0
@@ -9,7 +10,9 @@ LINE_EVERY_S = 5.0
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """A terminal that is gone, or a full disk behind standard output, ends no run."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 class Progress:
@@ -53,4 +56,5 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.config.schema import CheckpointConfig
-from rlreason.runlog import RunLog, checkpoint_fault, checkpoint_steps, commit_folder, seal_checkpoint, tree_hash
+from rlreason.runlog import (
+    RunLog,
+    checkpoint_fault,
+    checkpoint_steps,
+    commit_folder,
+    seal_checkpoint,
+    tree_hash,
+    writing,
+)
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import GRACE_S, Interrupts
 from rlreason.stages.lineage import known_now
@@ -80,11 +88,13 @@ class Checkpointer:
             self._log.cut_after(-1)
             return {"step": 0}
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-        state.pop("inputs", None)
+        del state["inputs"]
+        unwritten = state.pop("unwritten")
         self._learners.load_checkpoint(folder)
         if self._critic is not None:
             self._critic.load_checkpoint(folder / "critic")
         self._log.cut_after(state["step"])
+        self._log.restore(unwritten, state["step"])
         self._log.event("resume", step=state["step"])
         self.last_step = state["step"]
         self._saved_s = time.monotonic()
@@ -114,7 +124,8 @@ class Checkpointer:
             if self._critic is not None:
                 (aside / "critic").mkdir()
                 self._critic.save_checkpoint(aside / "critic")
-            (aside / "state.json").write_text(json.dumps(state | {"inputs": known_now(self._job.inputs)}))
+            more = {"inputs": known_now(self._job.inputs), "unwritten": self._log.unwritten}
+            (aside / "state.json").write_text(json.dumps(state | more))
             seal_checkpoint(aside)
             commit_folder(aside, self._folder(step))
         except (OSError, RunError) as error:
@@ -160,7 +171,8 @@ class Checkpointer:
         if not interrupts.is_broken:
             try:
                 with interrupts.at_most(max(GRACE_S, 2 * self._took_s) if is_interrupt else None):
-                    settle()
+                    with suppress(RunError):  # a full disk again; whether the updates are finished is seen below
+                        settle()
                     # Before the first step there is nothing to lose, and a user who mends a mistake begins anew.
                     if self._state["step"] == 0 and not is_interrupt:
                         return
@@ -205,14 +217,15 @@ def save_final(
     """
     aside = job.log.path / ".writing-final"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    if model is None:
-        learners.save_model(aside)
-    else:
-        shutil.copytree(model, aside, dirs_exist_ok=True)
-    tokenizer.save_pretrained(aside)
-    for name, body in (files or {}).items():
-        (aside / name).write_text(json.dumps(body, indent=2))
+    with writing(aside):
+        aside.mkdir()
+        tokenizer.save_pretrained(aside)
+        for name, body in (files or {}).items():
+            (aside / name).write_text(json.dumps(body, indent=2))
+        if model is None:
+            learners.save_model(aside)
+        else:
+            shutil.copytree(model, aside, dirs_exist_ok=True)
     commit_folder(aside, job.log.final)
     write_manifest(job, config, kind=kind, **({} if step is None else {"step": step}))
 

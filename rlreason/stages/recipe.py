@@ -14,7 +14,7 @@ from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.files import RunFiles
 from rlreason.report.page import write_report
-from rlreason.runlog import RunLog, lock_folder, newest_checkpoint, write_whole
+from rlreason.runlog import FULL_DISK, RunLog, lock_folder, newest_checkpoint, write_whole
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
@@ -119,6 +119,10 @@ def run_path(
         raise RunError(
             f"interrupted{remark}; to go on from the last checkpoint add --run-dir {where} --resume{instead}"
         ) from None
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise RunError(f"cannot write {error.filename or where}: {error.strerror}") from None
 
 
 def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -> set[str]:
@@ -177,7 +181,7 @@ class _Recipe:
                 elif not again:
                     self._run_if_needed(step)
         finally:
-            write_report(self.where)
+            _report(self.where)
         stale = [step.name for step in self.steps if self._is_done(step.name) and self._changes(step)]
         if stale:
             say(f"made from older inputs: {', '.join(stale)}; --resume makes them again")
@@ -215,7 +219,11 @@ class _Recipe:
         finally:
             # A stage that was resumed took its earlier time as well.
             summary["duration_s"] = round(took_s + time.time() - start_s, 1)
-            self._write_summary()
+            try:
+                self._write_summary()
+            except RunError:
+                if summary["status"] == "done":
+                    raise
 
     def _is_done(self, name: str) -> bool:
         manifest = _read_manifest(self.where / name)
@@ -315,13 +323,26 @@ def _run_stage(
         reason = f"{error}; the last finite checkpoint: {kept}"
         log.event("not finite", error=reason, batch=error.batch)
         raise RunError(reason) from None
-    except (UserError, RunError) as error:
+    except (UserError, RunError, OSError) as error:
         reason = str(error)
         raise
     finally:
-        log.event(outcome, error=reason)
-        log.close()
-        write_report(log.path)
+        try:
+            log.event(outcome, error=reason)
+        except RunError:
+            if outcome == "done":
+                raise
+        finally:
+            log.close()
+            _report(log.path)
+
+
+def _report(path: Path) -> None:
+    """The report, where the disk takes it: what ended the run is told, not what followed from it."""
+    try:
+        write_report(path)
+    except OSError as error:
+        say(f"{path / 'report.html'}: not written: {error.strerror}")
 
 
 def _stage(name: str) -> Stage:

@@ -54,7 +54,8 @@ def running(request: pytest.FixtureRequest, start: Callable[..., Command], confi
     resume = ["--resume"] if wounded.exists() else []
     before = last_checkpoint(wounded)
     starts = [row["event"] for row in read_lines(wounded / "events.jsonl")].count("start")
-    overrides = request.param if hasattr(request, "param") else []
+    # Overrides stay with the run, so that each test says what it needs.
+    overrides = request.param if hasattr(request, "param") else ["checkpoints.every=2"]
     command = start("run", config, *overrides, "--run-dir", wounded, *resume)
 
     def has_stepped() -> bool:
@@ -89,7 +90,14 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     by: str, running: Command, wounded: Path
 ) -> None:
     start_s = time.monotonic()
-    running.interrupt() if by == "Ctrl-C" else running.send(signal.SIGTERM)
+    match by:
+        case "Ctrl-C":
+            running.interrupt()
+        case "SIGTERM":
+            running.send(signal.SIGTERM)
+        case "hangup":  # a terminal that closes tells every process of the run
+            for pid in running.processes():
+                os.kill(pid, signal.SIGHUP)
     status, _, errors = running.finish(60)
     took_s = time.monotonic() - start_s
     print(f"{by} to exit: {took_s:.1f} s")
@@ -98,6 +106,21 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     assert took_s < 10
     running.assert_nothing_left()
     assert last_checkpoint(wounded) == last_step(wounded)
+
+
+def test_one_sigterm_ends_a_run_whose_worker_is_stuck_within_thirty_seconds(running: Command, wounded: Path) -> None:
+    before = last_checkpoint(wounded)
+    os.kill(max(running.processes("ray::LearnerWorker")), signal.SIGSTOP)
+    time.sleep(1)  # by now the run waits for it
+    start_s = time.monotonic()
+    running.send(signal.SIGTERM)
+    status, _, errors = running.finish(60)
+    took_s = time.monotonic() - start_s
+    print(f"SIGTERM to exit with a stuck worker: {took_s:.1f} s")
+    assert status == 1 and took_s < 30
+    assert re.search("^failed: interrupted; no checkpoint was written .*--resume", one_line(errors)), errors
+    running.assert_nothing_left()
+    assert last_checkpoint(wounded) >= max(before, last_step(wounded) - 2)
 
 
 def test_an_interrupt_while_ray_starts_leaves_no_process_behind(

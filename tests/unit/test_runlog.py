@@ -1,18 +1,22 @@
 """The run directory: one writer, no torn lines, nothing half-written."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, file_hash, read_rows, tree_hash
-from rlreason.types import UserError
+from rlreason.types import RunError, UserError
 
 HOLD = """
 import sys
@@ -93,6 +97,66 @@ def test_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
     assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
     assert read_rows(tmp_path / "samples.jsonl") == [{"step": 1, "response": "a × b\nc\u2028d \U0001f600"}]
     log.close()
+
+
+def test_a_full_disk_is_one_line_and_the_rest_is_still_written(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    (tmp_path / "samples.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"^cannot write .*samples\.jsonl: No space left on device$"):
+        log.samples([{"step": 1, "response": "x" * size} for size in (10, 100_000)])
+    log.metrics(1, {"a": 1.0})
+    log.event("failed")
+    log.close()
+    assert [row["event"] for row in lines(tmp_path / "events.jsonl")] == ["start", "failed"]
+
+
+def test_a_disk_that_takes_a_part_of_some_lines_has_none_of_them(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    log.samples([{"step": 1, "response": "x" * 100}])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(RunError, match="File too large"):
+            log.samples([{"step": step, "response": "x" * 400} for step in (2, 3, 4)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [row["step"] for row in lines(tmp_path / "samples.jsonl")] == [1]
+    log.restore(log.unwritten, 3)
+    assert [row["step"] for row in lines(tmp_path / "samples.jsonl")] == [1, 2, 3]
+    log.close()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "manifest.json"])
+def test_no_file_of_a_run_directory_makes_a_traceback_of_a_full_disk(tmp_path: Path, name: str) -> None:
+    log = RunLog(tmp_path, config_yaml="")
+    log.metrics(1, {"a": 1.0 / 3, "b": 1.0 / 3, "c": 1.0 / 3})
+    log.close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    does = {
+        "config.yaml": lambda: RunLog(tmp_path, config_yaml="x" * 5000, resume=True),
+        "metrics.jsonl": lambda: log.cut_after(1),
+        "manifest.json": lambda: log.manifest(kind="x" * 5000),
+    }
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, limits[1]))
+    try:
+        with pytest.raises(RunError, match=f"^cannot write .*{name.partition('.')[0]}.*: File too large$"):
+            does[name]()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    if name == "metrics.jsonl":
+        assert [row["step"] for row in lines(tmp_path / "metrics.jsonl")] == [1], "as it was"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_with_what_it_means(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: Any, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    text = refusal(tmp_path)
+    assert "no locks" in text and os.strerror(number) in text and "a second run" in text
 
 
 def killed_run(path: Path, tail: bytes) -> RunLog:

@@ -56,7 +56,7 @@ class Learners:
             threading.Event().wait(30)
         self.weights = self.weights / 3 + token
         self.num_finished += 1
-        return {"policy/loss": self.weights}
+        return {"policy/loss": self.weights} | {f"policy/more_{number}": 0.5 for number in range(40)}
 
     def save_checkpoint(self, path: Path) -> None:
         if self.hangs_in_a_checkpoint:
@@ -209,7 +209,7 @@ def test_weights_that_the_learner_spoilt_are_not_kept(make_run: Callable[[str], 
         run(learners, every=2)
     assert run.steps == [2, 4] and run.lines == [1, 2, 3, 4, 5]
     (event,) = run.events("no checkpoint")
-    assert event["reason"] == "the loss is not finite"
+    assert "cut off" in event["reason"]
 
 
 class Diverged:
@@ -239,7 +239,7 @@ def test_an_error_while_a_bad_step_is_under_way_is_the_one_that_is_told(make_run
         run(learners, fails_at=4)  # the row is drawn before step 4 is finished
     assert run.steps == []
     (event,) = run.events("no checkpoint")
-    assert event["reason"] == "the loss is not finite"
+    assert "cut off" in event["reason"]
 
 
 @pytest.mark.parametrize("where", ["in a step", "in its checkpoint"])
@@ -320,6 +320,24 @@ def test_a_disk_that_is_full_for_a_checkpoint_keeps_the_one_before_and_says_wher
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert run.steps == [4] and run(Learners()) == weights
+
+
+def test_a_disk_that_is_full_for_a_line_of_metrics_costs_neither_the_step_nor_the_line(
+    make_run: Callable[[str], Run], whole: tuple[Run, float]
+) -> None:
+    unhurt, weights = whole
+    run, limits = make_run("run"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (unhurt.path / "metrics.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"^cannot write .*metrics\.jsonl: File too large$"):
+            run(Learners())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (step,) = run.steps
+    assert run.lines == list(range(1, len(run.lines) + 1)) and 1 < len(run.lines) < step < STEPS
+    assert run(Learners()) == weights
+    assert untimed(run.path) == untimed(unhurt.path)
 
 
 def test_what_a_checkpoint_was_made_of_is_in_it(make_run: Callable[[str], Run], whole: tuple[Run, float]) -> None:
