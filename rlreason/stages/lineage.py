@@ -9,10 +9,10 @@ what a user's module imports.
 
 import glob
 import hashlib
-import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -265,14 +265,17 @@ def _file_hashes(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _module_file(name: str) -> Path | None:
-    """The source of a user's module; None where there is none, which whoever loads it says better."""
+    """The source of a user's module, found without running it; None where there is none, which its loader says."""
     if name.partition(".")[0] == "rlreason":
         return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+    found, folders, origin = "", None, None
+    for part in name.split("."):
+        found = f"{found}.{part}" if found else part
+        spec = PathFinder.find_spec(found, folders)
+        if spec is None:
+            return None
+        folders, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin and Path(origin).is_file() else None
 
 
 def _data_sections(config: BaseModel, key: str = "") -> Iterator[tuple[str, DataConfig]]:

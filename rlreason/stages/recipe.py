@@ -84,7 +84,7 @@ def run_path(
     as they are in the run directory. `force` resumes in spite of what `check_resume` refuses.
     """
     where = default_run_dir(path) if run_dir is None else run_dir.resolve()
-    if resume and run_dir is not None:
+    if (resume or start or only) and run_dir is not None:
         overrides = kept_overrides(where, overrides)
     steps = load_steps(path, overrides)
     again = _again(steps, path, start, only)

@@ -1,7 +1,6 @@
 """What a resumed run may change: refused with old and new, forced with an event, or allowed and logged."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class Begun:
         self.write("mine.py", "def reward(response, task):\n    return 1.0\n")
         self.write("loss.py", "def loss(a, b, c, d):\n    return a\n")
         self.write("rows.py", "def rows(num=2):\n    return [{'prompt': str(i), 'answer': '1'} for i in range(num)]\n")
-        self.write("pack/__init__.py", "")
+        self.write("pack/__init__.py", "raise RuntimeError('not to be run to find a file in it')\n")
         self.write("pack/judge.py", "def reward(response, task):\n    return 1.0\n")
         self.write("model/config.json", '{"model_type": "llama"}')
         self.write("model/model.safetensors", "weights")
@@ -95,8 +94,6 @@ class Begun:
 @pytest.fixture
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begun:
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pack"]:
-        monkeypatch.delitem(sys.modules, name)
     return Begun(tmp_path)
 
 
