@@ -204,7 +204,7 @@ class AlgorithmConfig(Strict):
     value_clip: Positive | None = None
     """A value moves at most so far from the one before the batch's updates; of `gae`; null: 0.2."""
     critic_warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    """First steps in which only the critic learns; of `gae`; null: 0."""
+    """First steps in which only the critic learns; of `gae`; null: 0. The policy's schedules begin after them."""
     shuffle_rewards: bool = False
     """Control experiment: rewards are permuted over the whole batch, so that nothing can be learned from them."""
 

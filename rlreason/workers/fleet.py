@@ -236,7 +236,7 @@ class LearnerFleet:
             said = f"{'values' if what == 'value' else 'logprobs'} of the {model} are not finite on {named(bad)}"
             if self._last is None:
                 raise NotFinite(f"before the first update {said}; try another dtype or model", origins(bad))
-            raise NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix)}", origins(bad))
+            raise NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix, self.config.lr)}", origins(bad))
         return scores
 
     def refresh_reference(self) -> None:
@@ -289,11 +289,10 @@ def require_finite(ranks: list[UpdateStats], model: str, step: int, sequences: l
         )
 
 
-def advice(model: str, lr: float | None = None) -> str:
+def advice(model: str, lr: float) -> str:
     """What to try where a learner's numbers are not finite."""
     key = "critic" if model == "critic" else "learner"
-    present = "" if lr is None else f" ({lr:g} in this step)"
-    return f"lower {key}.lr{present} or raise {key}.warmup_steps, and look at these rows"
+    return f"lower {key}.lr ({lr:g}) or raise {key}.warmup_steps, and look at these rows"
 
 
 def origins(sequences: list[TrainSequence]) -> tuple[str, ...]:

@@ -11,7 +11,10 @@ import pytest
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
+from rlreason.runlog import RunLog
 from rlreason.stages.evaluate import at_k, require_reward, require_tasks, sample_rows
+from rlreason.stages.interrupts import Interrupts
+from rlreason.stages.job import Job
 from rlreason.stages.rl import next_kl_coef, require_functions, require_parity, update
 from rlreason.stages.rl_batch import (
     broken_rewards,
@@ -23,7 +26,7 @@ from rlreason.stages.rl_batch import (
     update_metrics,
 )
 from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
-from rlreason.stages.rl_guard import require_gold
+from rlreason.stages.rl_guard import Watch, require_gold
 from rlreason.types import (
     Group,
     NotFinite,
@@ -175,6 +178,18 @@ def test_a_reward_that_training_cannot_hold_is_refused_with_its_sample(value: fl
     weighted = [MATH[0].model_copy(update={"weight": 1e10})]
     with pytest.raises(UserError, match=r"reward `math`: 1e\+06 for sample 0 of task 0; with its weight"):
         require_trainable([group(0, [1e6])], weighted)
+
+
+def test_a_gold_figure_that_no_sample_has_is_not_taken_for_a_wrong_name(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "run", config_yaml="")
+    evaluated = {"tasks": {"held": {"path": "x"}}, "every": 1, "samples": 4}
+    config = rl_config(guard={"gold": "eval/held/reward@4"}, eval=evaluated)
+    no_policy: Any = None
+    watch = Watch(config, Job(name="rl", log=log, interrupts=Interrupts()), no_policy, None)
+    watch.observe(0, {"eval/held/avg@4": 0.0})  # each check broke: a mean reward is of none
+    with pytest.raises(UserError, match="there is no figure `eval/held/reward@4`; there are eval/held/avg@8"):
+        watch.observe(0, {"eval/held/avg@8": 0.0})
+    log.close()
 
 
 def test_what_no_sample_was_judged_by_has_no_mean() -> None:

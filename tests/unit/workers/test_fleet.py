@@ -32,7 +32,7 @@ def test_the_rows_to_blame_are_named_and_what_to_try() -> None:
     with pytest.raises(NotFinite) as error:
         require_finite([rank(loss=nan, suspects=("chat row 12",)), rank()], "critic", 3, ROWS)
     assert str(error.value) == (
-        "step 3: critic/loss is nan; trained on chat row 12; lower critic.lr (0.01 in this step) or raise "
+        "step 3: critic/loss is nan; trained on chat row 12; lower critic.lr (0.01) or raise "
         "critic.warmup_steps, and look at these rows"
     )
     assert error.value.batch == ("chat row 12",)
