@@ -43,8 +43,8 @@ class LearnerConfig(WorkerConfig):
     lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     lr_schedule: Literal["constant", "linear", "cosine", "wsd"] = "constant"
-    """Shape after the warm-up, over the updates that the model makes. wsd: constant, then a linear decay over the last `decay_share` of all steps
-    (warmup-stable-decay, arXiv 2404.06395)."""
+    """Shape after the warm-up, over the updates that the model makes. wsd: constant, then a linear decay over the last
+    `decay_share` of all steps (warmup-stable-decay, arXiv 2404.06395)."""
     decay_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Of all steps; for `wsd` alone."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
