@@ -110,6 +110,8 @@ def check_reward(
         if args is not None:
             raise UserError("--args: the file of a stage has the `args` of its rewards; take it out")
         raise typer.Exit(dry_run.check_stage(Path(function), data, options=options))
+    if Path(function).is_dir():
+        raise UserError(f"{function} is a folder: give the file of one stage, such as {function}/30-rl.yaml")
     if data is None:
         raise UserError(f"{function}: say on which rows to try it: rlreason check-reward {function} DATA.jsonl")
     raise typer.Exit(dry_run.check_reward(function, data, options=options, args=args or "{}"))

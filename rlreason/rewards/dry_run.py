@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlreason.config.rewards import RewardConfig
+from rlreason.config.rewards import SHIPPED, RewardConfig
 from rlreason.rewards.load import Attempt, Traits
 from rlreason.rewards.probes import (
     GARBAGE,
@@ -30,9 +30,13 @@ MOSTLY = 0.9
 FULL_VALUE = 1.0
 CHARS_PER_TOKEN = 4
 """A guess, for rewards that read `num_tokens` or token ids, which are all 0: no tokenizer is loaded."""
+_NOT_ABOUT_GOLD = ("knows:abstains", "knows:honest", "refusal:", "format:", "length:", "repetition:", "language:")
+"""Shipped rewards that do not ask whether the gold was found."""
 _NUM_FORM_ROWS = 5
 _NUM_REPEATED = 10
 _NUM_TRICKY_ROWS = 50
+_NUM_SECOND_CHANCES = 3
+"""Timeouts that are tried again: a busy machine is not the reward's fault."""
 _FOR_CORRUPTED = 0.85
 """Fraction of the time after which corrupted answers leave the rest to tricky ones."""
 
@@ -90,6 +94,7 @@ class _Scorer:
         self.deadline = deadline
         self.golds: dict[tuple[str, str], Verdict] = {}
         """By task and response, so that the search for the form costs nothing twice."""
+        self.num_second_chances = _NUM_SECOND_CHANCES
 
     def gold(self, response: str, task: Task, kind: str = "gold") -> Verdict:
         if (task.id, response) not in self.golds:
@@ -108,9 +113,16 @@ class _Scorer:
             prompt_ids=(0,) * (len(str(probe.task.prompt)) // CHARS_PER_TOKEN),
             completion_ids=(0,) * num_tokens,
         )
+        score, duration_s = self._timed(attempt)
+        if score.status == "timeout" and self.golds and self.num_second_chances:
+            self.num_second_chances -= 1
+            score, duration_s = self._timed(attempt)
+        return Verdict(probe=probe, score=score, duration_s=duration_s)
+
+    def _timed(self, attempt: Attempt) -> tuple[Score, float]:
         start = time.perf_counter()
         (scores,) = self.rewards.score_many([attempt])
-        return Verdict(probe=probe, score=next(iter(scores.values())), duration_s=time.perf_counter() - start)
+        return next(iter(scores.values())), time.perf_counter() - start
 
 
 def options_of(text: str) -> dict[str, Any]:
@@ -245,20 +257,27 @@ def conclude(found: DryRun) -> tuple[int, str]:
 def conclude_all(results: Sequence[tuple[str, str, DryRun]], sets: Sequence[str]) -> tuple[int, str]:
     """Exit status and one line for rewards of a stage: (reward, task set, dry run).
 
-    None may break, and each set with golds needs one that tells them from corrupted answers.
+    None may break. A set with golds needs one that tells them from corrupted answers, unless none of its rewards is
+    about them.
     """
     for reward, name, found in results:
         status, conclusion = conclude(found)
         if status and (found.broken() or found.changed):
             return 1, f"{reward} on {name}: {conclusion}"
-    with_gold = [name for name in sets if any(where == name and found.form for _, where, found in results)]
+    with_gold = [
+        name for name in sets if any(n == name and found.form and _reads_gold(found.reward) for _, n, found in results)
+    ]
     for name in with_gold:
-        those = [(reward, found) for reward, where, found in results if where == name]
-        if all(conclude(found)[0] for _, found in those):
+        those = [(reward, found) for reward, where, found in results if where == name and _reads_gold(found.reward)]
+        if those and all(conclude(found)[0] for _, found in those):
             told = "; ".join(f"{reward}: {conclude(found)[1]}" for reward, found in those)
             return 1, f"NO REWARD TELLS GOLD FROM CORRUPTED ANSWERS on {name}: {told}"
     told = f", and golds are told from corrupted answers on {', '.join(with_gold)}" if with_gold else ""
     return 0, f"OK: no reward breaks{told}"
+
+
+def _reads_gold(reward: RewardConfig) -> bool:
+    return not reward.path.startswith(tuple(SHIPPED + name for name in _NOT_ABOUT_GOLD))
 
 
 def kinds_of(verdicts: Sequence[Verdict]) -> list[str]:

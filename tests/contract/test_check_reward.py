@@ -421,6 +421,15 @@ def test_a_stage_fails_where_one_of_its_rewards_does(stage: Path, capsys: pytest
         check_stage(stage, options=OPTIONS)
 
 
+def test_rewards_that_are_not_about_the_gold_need_not_tell_it(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = stage.read_text()
+    stage.write_text(text.replace("length:budget", "knows:abstains").replace(", args: {budget_tokens: 100}", ""))
+    assert check_stage(stage, options=OPTIONS) == 0
+    stage.write_text(stage.read_text().replace("sources: [sums]", "sources: [free]"))
+    assert check_stage(stage, options=OPTIONS) == 0
+    assert conclusion(capsys.readouterr().out) == "OK: no reward breaks"
+
+
 def test_a_stage_is_tried_on_other_rows_with_its_own_columns(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = stage.with_name("other.jsonl")
     other.write_text("\n".join(json.dumps({"question": f"{n}", "result": str(n)}) for n in range(40, 45)))
@@ -428,6 +437,8 @@ def test_a_stage_is_tried_on_other_rows_with_its_own_columns(stage: Path, capsys
     assert f"on sums ({other})" in capsys.readouterr().out
     done = command(str(stage), "--args", "{}")
     assert done.returncode == 2 and "the file of a stage has the `args` of its rewards" in done.stderr
+    done = command("configs/tiny-cpu")
+    assert done.returncode == 2 and "is a folder: give the file of one stage" in done.stderr
     done = command("reward_fns/short_and_right.py:reward")
     assert done.returncode == 2 and "say on which rows to try it" in done.stderr
     done = command(str(stage))
