@@ -135,16 +135,23 @@ _COMMAND = r"\\(?:text|math)[a-z]{0,6}"
 _GAP = rf"(?:{_COMMAND}|[^\w\n]){{0,10}}"
 # Letters listed beside the first: "A or B", "A, B", "(A) (B)"; in "B. C is too small" the second is a new sentence.
 _MORE = rf"(?:{_GAP}\b(?:or|and)\b{_GAP}{_LETTER}|{_GAP}{_LETTER}(?!\s+(?!(?:or|and)\b)[a-z]))*"
-_CHOSEN = rf"(?:{_COMMAND}|[\s*_$(\[{{:：=\"'“‘`-]){{0,10}}(?P<first>{_LETTER})(?P<more>{_MORE})"
+_CHOSEN = rf"(?:{_COMMAND}|\\[(\[]|[\s*_$(\[{{:：=\"'“‘`-]){{0,10}}(?P<first>{_LETTER})(?P<more>{_MORE})"
 _STRONG = re.compile(
     r"(?:\\(?:boxed|fbox)\s*\{|<answer>|####|"
     r"\b(?i:answers?|ans)\b(?:\*\*)?(?:\s+(?i:is|are|would be|should be|must be)\b)?"
     rf"(?:[\s:*_]+(?i:the\s+)?(?i:option|choice|letter)s?\b)?){_CHOSEN}"
 )
 _WEAK = re.compile(rf"\b(?i:option|choice|choose|select|pick)\b(?:\s+(?i:is)\b)?{_CHOSEN}")
+# One letter as the subject: "D is the correct answer", but not the last of "C or D is right".
+_SUBJECT = re.compile(
+    rf"(?<!\bor )(?<!\band )(?<![A-J], )(?P<first>{_LETTER})(?P<more>)[)\]*.]*\s+is\s+(?:the\s+)?(?:only\s+)?"
+    r"(?i:(?:correct|right|best)\s+(?:answer|option|choice)|answer|correct|right)\b"
+)
 _LINE = re.compile(rf"(?m)^{_CHOSEN}(?=[\s*_$)\]}}\"'”’`]*(?:[.):]|$))")
-_SMALL = re.compile(r"(\A\s*[(*]*|\b(?i:answers?|ans)\b[\s*_]*[:=][\s*_]*)([a-j])(?=[\s*_).]*$)", re.MULTILINE)
-"""A small letter that is the whole response, or the rest of the line after "answer:"."""
+_SMALL = re.compile(
+    r"(\A\s*[(*]*|\b(?i:answers?|ans)\b[\s*_]*[:=][\s*_]*|\b(?i:answer is) (?!a))([a-j])(?=[\s*_).]*$)", re.MULTILINE
+)
+"""A small letter that is the whole response, or the rest of the line after "answer:" or "answer is"."""
 # The mark between a choice's letter and its text: "D) B, D and F" chooses D.
 _LABEL = re.compile(r"(?:[)\]}*_]*[).:\]][*_]*|\s+[-–—=(])\s*(?!\s|[,/&]|\W*\b(?:or|and)\b)")
 _ONE_LETTER = re.compile(_LETTER)
@@ -155,10 +162,10 @@ _WORD = re.compile(r"[A-Za-z]+|\d+")
 def choice(response: str, task: Task) -> Score:
     r"""1.0 where the letter that the response commits to last is the gold one, A to J.
 
-    A commitment is `\boxed{B}`, `<answer>B</answer>`, `#### B` or "answer is B"; without one "option B"; without that
-    a line that starts with the letter, as in "B) because". Several letters side by side, such as "A or B" or all of
-    them one after the other, are wrong; "D) B, D and F" is D with its text. A gold is a letter with or without
-    brackets, or one with its text, "B. Paris".
+    A commitment is `\boxed{B}`, `<answer>B</answer>`, `#### B` or "answer is B"; without one "B is right"; without that
+    "option B"; without that a line that starts with the letter, as in "B) because". Several letters side by side, such
+    as "A or B" or all of them one after the other, are wrong; "D) B, D and F" is D with its text. A gold is a letter
+    with or without brackets, or one with its text, "B. Paris".
     """
     wanted = {match["first"].upper() for gold in golds(task) if (match := _LINE.match(gold.strip()))}
     if not wanted:
@@ -175,7 +182,7 @@ def chosen_letters(response: str) -> set[str]:
     """The letters that the response commits to last; none where it commits to nothing."""
     text = after_thought(response)[-WINDOW_CHARS:].strip()
     text = _SMALL.sub(lambda match: match[1] + match[2].upper(), text)
-    for marks in (_STRONG, _WEAK, _LINE):
+    for marks in (_STRONG, _SUBJECT, _WEAK, _LINE):
         matches = list(marks.finditer(text))
         if matches:
             return _last_commitment(text, matches)

@@ -122,6 +122,8 @@ def test_tolerances_are_exact_and_the_wider_one_holds() -> None:
         "The answer is: option B", "The answer must be B", "The final answer is $\\boxed{B}$. I hope it is correct.",
         "B) A, C and D", "(B) A, C and D", "B. A, C and D.", "B: A and D", "B - A, C and D", "B (A, C and D)", "B) A.",
         "The answer is B) A, C and D", "Answer: B. A and C", r"\boxed{B) A, C and D}", r"\boxed{\text{(B) A, C and D}}",
+        "B is the correct answer.", "Option A is wrong, so (B) is right", "Therefore, B is the answer.",
+        r"Answer: \(B\)", "the answer is b.",
         "**B)** A, C", "B) A, C and D are prime", "B) (A) and (C)", "B) Both A and C",
     ],
 )  # fmt: skip
@@ -154,7 +156,8 @@ def test_several_choices_are_wrong_even_where_each_is_right() -> None:
     "response",
     [
         "", "because", "The answer is Big", "ABCD", "<think>B", "A dog", "I am sure.", "a dog", "answer: dog",
-        "answer a question", "ANSWER: Big",
+        "answer a question", "ANSWER: Big", "the answer is a", "B is not the answer",
+        "A or B is correct", "A, B is correct",
     ],
 )  # fmt: skip
 def test_no_choice_is_unparseable(response: str) -> None:
