@@ -17,6 +17,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rlreason {version('rlreason')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `rlreason` itself."""
+
+
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="PATH", help="A configuration file (one stage) or a recipe folder.")
 ]
@@ -45,6 +63,9 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage of a recipe and all later ones again.")
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage of a recipe again, alone.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all that can be known before anything starts, and stop.")
+    ] = False,
 ) -> None:
     """Run a stage or a recipe here, on a local Ray or on the cluster that RAY_ADDRESS names.
 
@@ -53,7 +74,16 @@ def run(
     """
     from rlreason.stages.recipe import run_path
 
-    run_path(path, overrides or [], run_dir, resume=resume, force=force, start=start, only=only)
+    run_path(
+        path,
+        overrides or [],
+        run_dir,
+        resume=resume,
+        force=force,
+        start=start,
+        only=only,
+        dry_run=dry_run,
+    )
 
 
 @app.command()

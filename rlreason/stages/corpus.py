@@ -36,7 +36,7 @@ def run(config: CorpusConfig, job: Job) -> dict[str, float]:
     job.log.cut_after(-1)
     config, blocked = _with_domains(config)
     sources = {name: _located(name, source, job) for name, source in config.sources.items()}
-    files = [file for name, source in sources.items() for file in _files(name, source, config.sources[name])]
+    files = [file for name, source in sources.items() for file in files_of(name, source, config.sources[name])]
     benchmarks = _benchmarks(config, job)
     units = group_files(files, config, blocked + (benchmarks.fingerprint() if benchmarks else ""))
     work = job.log.path / "work"
@@ -176,7 +176,7 @@ def _code_hash(function: Callable[..., Any]) -> str:
         return ""
 
 
-def _files(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[InputFile]:
+def files_of(name: str, source: CorpusSource, given: CorpusSource) -> Iterator[InputFile]:
     """Of the located source, sorted by path, without hidden ones. UserError, in the user's words, if there is none."""
     assert source.path is not None
     root = Path(source.path)

@@ -49,7 +49,9 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
     if sets:
         with checked_rewards(config, job):
             pass  # a reward that does not load is told before the training
-    trained, apart = load(config, job, tokenizer)
+    trained, apart, told = load(config, tokenizer)
+    say(f"{job.name}: preference rows: {', '.join(told)}; {len(apart.rows)} held out and measured")
+    job.log.event("preferences", rows=told, held_out=len(apart.rows))
     learners = LearnerFleet(
         config.learner,
         total_steps=config.steps,
@@ -116,8 +118,10 @@ class Rows:
         return [replace(sequence, origin=f"{name} row {preference.row}") for sequence in row]
 
 
-def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, Rows]:
-    """The rows to train on, and those held out, which fit the context. UserError where one of them is none."""
+def load(config: PreferenceConfig, tokenizer: Any) -> tuple[Rows, Rows, list[str]]:
+    """The rows to train on, those held out, which fit the context, and what there is of each set in words. UserError
+    where there are none of the one or the other.
+    """
     trained: list[tuple[str, Preference]] = []
     held_out: list[tuple[str, Preference]] = []
     told = []
@@ -127,20 +131,26 @@ def load(config: PreferenceConfig, job: Job, tokenizer: Any) -> tuple[Rows, Rows
         for preference in found:
             is_held_out = config.held_out is not None and _hash(preference) < config.held_out.share
             (held_out if is_held_out else trained).append((name, preference))
-    say(f"{job.name}: preference rows: {', '.join(told)}; {len(held_out)} of them held out")
-    job.log.event("preferences", rows=told, held_out=len(held_out))
-    if not trained:
-        raise UserError("data: every row is held out; lower held_out.share, or add rows")
+    num_rows = len(trained) + len(held_out)
+    if config.held_out is not None and not (trained and held_out):
+        what = "no row is" if trained else "every row is"
+        raise UserError(
+            f"data: of {num_rows} row{'s' * (num_rows != 1)} {what} held out by held_out.share, "
+            f"{config.held_out.share:g}; add rows, {'raise' if trained else 'lower'} it, or set `held_out: null`"
+        )
     rows = Rows(trained, tokenizer, config)
     for number in range(len(trained) if config.too_long == "error" else 1):
         rows.encode(number)  # what the template or the context refuses is told before the learners start
     if config.held_out is None:
-        return rows, Rows([], tokenizer, config)
+        return rows, Rows([], tokenizer, config), told
     kept = Rows(sorted(held_out, key=lambda found: _hash(found[1]))[: config.held_out.rows], tokenizer, config)
     fitting = [row for number, row in enumerate(kept.rows) if kept.encode(number) is not None]
     if not fitting:
-        raise UserError("held_out: no row that fits the context; raise held_out.share or context_tokens, or set null")
-    return rows, Rows(fitting, tokenizer, config)
+        raise UserError(
+            f"held_out: none of its {len(held_out)} rows fits context_tokens, {config.sequence_tokens}; raise that or "
+            "held_out.share, or set `held_out: null`"
+        )
+    return rows, Rows(fitting, tokenizer, config), told
 
 
 def _hash(preference: Preference) -> float:

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlreason.config.load import dump, load_stage, recipe_files
+from rlreason.config.load import dump, load_stage, own_keys, recipe_files
 from rlreason.config.schema import AnyStage
 from rlreason.mirrors import open_mirror
 from rlreason.report.files import RunFiles
 from rlreason.report.page import write_report
-from rlreason.runlog import FULL_DISK, RunLog, lock_folder, newest_checkpoint, write_whole
+from rlreason.runlog import (
+    FULL_DISK,
+    RunLog,
+    has_run,
+    lock_folder,
+    newest_checkpoint,
+    require_stage_folder,
+    write_whole,
+)
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job, Stage
@@ -26,11 +34,12 @@ from rlreason.stages.lineage import (
     fingerprint,
     parents,
     read_manifest,
+    references,
     resolve,
 )
 from rlreason.stages.placement import fitted, placed
 from rlreason.stages.resume import check_resume, keep_overrides, kept_overrides, lines_without_checkpoint
-from rlreason.types import NotFinite, RunError, UserError
+from rlreason.types import NotFinite, RunError, UserError, raise_all
 from rlreason.workers.cluster import cluster, num_cpus
 
 
@@ -41,6 +50,8 @@ class Step:
     name: str
     """The file's name without its ending."""
     config: AnyStage
+    shares_rewards: bool = False
+    """`rewards` come from a file that it extends."""
 
 
 def load_steps(path: Path, overrides: list[str]) -> list[Step]:
@@ -48,20 +59,29 @@ def load_steps(path: Path, overrides: list[str]) -> list[Step]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a configuration is a .yaml file, a recipe a folder of them")
     if not path.is_dir():
-        return [Step(name=path.stem, config=load_stage(path, overrides))]
-    steps, files = [], recipe_files(path)
+        return [_step(path, overrides)]
+    steps, errors, files = [], list[UserError](), recipe_files(path)
     for override in overrides:
         name, dot, _ = override.partition(".")
         if not dot or not any(name == file.stem for file in files):
             raise UserError(f"override `{override}`: in a recipe, start with the stage: {files[0].stem}.{override}")
     for file in files:
         mine = [o.removeprefix(f"{file.stem}.") for o in overrides if o.startswith(f"{file.stem}.")]
-        steps.append(Step(name=file.stem, config=load_stage(file, mine)))
+        try:
+            steps.append(_step(file, mine))
+        except UserError as error:
+            errors.append(error)
+    raise_all(errors)
     earlier: dict[str, str] = {}
     for step in steps:
         check_references(step.config, f"{path / step.name}.yaml", earlier)
         earlier[step.name] = step.config.stage
     return steps
+
+
+def _step(file: Path, overrides: list[str]) -> Step:
+    config = load_stage(file, overrides)
+    return Step(name=file.stem, config=config, shares_rewards="rewards" not in own_keys(file))
 
 
 def default_run_dir(path: Path) -> Path:
@@ -77,11 +97,13 @@ def run_path(
     force: bool = False,
     start: str | None = None,
     only: str | None = None,
+    dry_run: bool = False,
 ) -> None:
     """`rlreason run`: a file is one stage, a folder a recipe.
 
     `start` (--from) runs that stage of a recipe and all later ones again, `only` that stage alone; the others are taken
-    as they are in the run directory. `force` resumes in spite of what `check_resume` refuses.
+    as they are in the run directory. `force` resumes in spite of what `check_resume` refuses. `dry_run` ends with the
+    checks before anything starts.
     """
     where = default_run_dir(path) if run_dir is None else run_dir.resolve()
     if (resume or start or only) and run_dir is not None:
@@ -97,8 +119,14 @@ def run_path(
     interrupts = Interrupts()
     try:
         with interrupts.installed():
+            recipe = _Recipe(steps, where, interrupts, force=force)
+            todo = recipe.todo(again) if path.is_dir() else steps
+            start_s = time.monotonic()
+            _require_ready(todo, where, is_recipe=path.is_dir(), resume=resume or bool(again))
+            if dry_run:
+                say(f"ready: {_names(todo)} checked in {time.monotonic() - start_s:.1f} s; nothing was started")
+                return
             if path.is_dir():
-                recipe = _Recipe(steps, where, interrupts, force=force)
                 recipe.prepare(resume=resume, again=again, only=only)
                 keep_overrides(where, overrides)
                 with recipe.lock, cluster():
@@ -125,6 +153,33 @@ def run_path(
         raise RunError(f"cannot write {error.filename or where}: {error.strerror}") from None
 
 
+def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: bool) -> None:
+    """Raises UserError with all that can be known to be wrong before Ray starts."""
+    from rlreason.stages.preflight import require_ready
+
+    names = {step.name for step in steps}
+    stages = []
+    for step in steps:
+        # What an earlier stage has made is looked at; what is yet to be made cannot be.
+        is_there = not names & set(references(step.config).values())
+        config = resolve(step.config, where if is_recipe else None) if is_there or not is_recipe else step.config
+        stages.append((step.name, config, step.shares_rewards))
+    errors: list[UserError] = []
+    for check in (
+        lambda: None if is_recipe else require_stage_folder(where, resume=resume),
+        lambda: require_ready(stages, where),
+    ):
+        try:
+            check()
+        except UserError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _names(steps: list[Step]) -> str:
+    return ", ".join(step.name for step in steps) or "no stage is left to run;"
+
+
 def _again(steps: list[Step], path: Path, start: str | None, only: str | None) -> set[str]:
     """The stages to run again whatever their state."""
     if start is None and only is None:
@@ -145,7 +200,11 @@ class _Recipe:
 
     def __init__(self, steps: list[Step], where: Path, interrupts: Interrupts, *, force: bool = False) -> None:
         self.steps, self.where, self.interrupts, self.force = steps, where, interrupts, force
-        self.summaries: dict[str, dict[str, Any]] = {}
+        self.summaries = _read_summaries(where / "summary.json")
+
+    def todo(self, again: set[str]) -> list[Step]:
+        """Those that are to be run as far as can be told before the first one does."""
+        return [step for step in self.steps if (step.name in again if again else not self._is_done(step.name))]
 
     def prepare(self, *, resume: bool, again: set[str], only: str | None) -> None:
         """Raises UserError where the run directory is not fit for what is asked. Starts nothing."""
@@ -153,11 +212,10 @@ class _Recipe:
         try:
             if (where / "config.yaml").exists():
                 raise UserError(f"run directory {where} is that of a single stage; choose another with --run-dir")
-            if where.exists() and any(where.iterdir()) and not resume and not again:
+            if where.exists() and has_run(where) and not resume and not again:
                 raise UserError(
                     f"run directory {where} holds a run already; add --resume, or choose another with --run-dir"
                 )
-            self.summaries = _read_summaries(where / "summary.json")
             if again:
                 self._require_done(names[: min(names.index(name) for name in again)], only)
             where.mkdir(parents=True, exist_ok=True)

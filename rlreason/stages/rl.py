@@ -29,7 +29,6 @@ from rlreason.stages.evaluate import (
     prepare,
     report_rewards,
     require_reward,
-    require_tasks,
     rollout_fleet,
     sample_rows,
     task_sets,
@@ -67,7 +66,6 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     sets = prepare(config, tokenizer, config.model)
     everything = [*prompts, *chain(*sets.values())]
     require_reward(config.rewards, everything)
-    require_tasks(config.rewards, everything)
     require_gold(config, sets)
     require_functions(config.algorithm)
     beside = {"learner": config.learner} | ({"critic": config.critic} if config.critic else {})

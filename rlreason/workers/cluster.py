@@ -32,7 +32,7 @@ def cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Without an address Ray would join whatever cluster was started last on this machine.
     address = os.environ.get("RAY_ADDRESS") or "local"
-    _require_answer(address)
+    require_cluster()
     with _uninterrupted():
         try:
             ray.init(
@@ -81,8 +81,11 @@ def _uninterrupted() -> Iterator[None]:
         raise
 
 
-def _require_answer(address: str) -> None:
-    """Ray itself would try for minutes, and then abort the process."""
+def require_cluster() -> None:
+    """Raises UserError where RAY_ADDRESS names a cluster that does not answer: Ray itself would try for minutes, and
+    then abort the process.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # `local` and `auto`: Ray finds the port.

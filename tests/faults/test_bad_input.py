@@ -181,7 +181,6 @@ def test_a_folder_that_is_no_model_is_told_apart(
     copy = tmp_path / "model"
     copy.mkdir()
     assert "has no config.json" in told(write_config(model=str(copy)))
-    shutil.rmtree(tmp_path / "run")
     shutil.copytree(tiny_model, copy, dirs_exist_ok=True)
     (copy / "model.safetensors").unlink()
     (copy / "pytorch_model.bin").write_bytes(b"")
@@ -208,6 +207,7 @@ def test_a_run_directory_in_use_or_used_is_refused(write_config: Callable[..., P
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert f"{run_dir} is in use by process 17; wait for it, or choose another with --run-dir" in told(path)
     (run_dir / "config.yaml").write_text("")
+    (run_dir / "metrics.jsonl").write_text("")
     assert "holds a run already; add --resume, or choose another" in told(path)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, file_hash, read_rows, tree_hash
+from rlreason.runlog import RunLog, checkpoint_steps, commit_folder, file_hash, has_run, read_rows, tree_hash
 from rlreason.types import RunError, UserError
 
 HOLD = """
@@ -65,7 +65,9 @@ def test_a_second_run_in_this_process_is_refused_until_the_first_is_closed(tmp_p
 
 
 def test_a_run_that_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
-    RunLog(tmp_path, config_yaml="seed: 0").close()
+    log = RunLog(tmp_path, config_yaml="seed: 0")
+    log.metrics(1, {"loss": 1.0})
+    log.close()
     with pytest.raises(UserError, match="--resume") as kept:
         RunLog(tmp_path, config_yaml="seed: 1")
     assert (tmp_path / "config.yaml").read_text() == "seed: 0"
@@ -318,3 +320,15 @@ def test_a_file_is_read_again_only_if_it_changed(tmp_path: Path) -> None:
     assert file_hash(path) == first, "it was read again"
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
     assert file_hash(path) != first
+
+
+def test_a_folder_in_which_nothing_ran_is_taken_again(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, config_yaml="seed: 0")
+    log.manifest(status="running")
+    log.event("failed", error="no such model")
+    log.close()
+    assert not has_run(tmp_path)
+    RunLog(tmp_path, config_yaml="seed: 1").close()
+    assert (tmp_path / "config.yaml").read_text() == "seed: 1"
+    (tmp_path / "checkpoints").mkdir()
+    assert has_run(tmp_path)
