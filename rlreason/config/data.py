@@ -15,12 +15,12 @@ class DataConfig(Strict):
     """Where rows come from: a data set (`path`) or a function (`generate`)."""
 
     path: Location | None = None
-    """Hub name; a local .jsonl, .json, .csv, .tsv, .parquet or .arrow file; a folder of .parquet files; or `stage:NAME`
-    for the corpus of an earlier stage of the recipe."""
+    """A local .jsonl, .ndjson, .json, .csv, .tsv (also as .gz, .zst, .xz), .parquet or .arrow file; a folder of them;
+    `stage:NAME` for the corpus of an earlier stage of the recipe; or a hub name, where there is no such file."""
     name: str | None = None
-    """Configuration of a hub data set, such as `main` of GSM8K."""
+    """Configuration of a hub data set, such as `main` of GSM8K; of a local folder, the folder in it."""
     split: str = "train"
-    """Split, with slices: `train[:100]`."""
+    """Split, with slices: `train[:100]`, `train[:10%]+test`. A file is one split; in a folder the files' names tell."""
     generate: str | None = None
     """A function that returns rows: `package.module:function` or `file.py:function`."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -39,9 +39,10 @@ class TaskConfig(DataConfig):
     """Rows that are problems, for RL and evaluation."""
 
     prompt_column: str = "prompt"
-    """Column with the prompt: text, or a list of messages."""
+    """Column with the prompt: text, or a list of messages. One that ends in an assistant turn is continued."""
     answer_column: str | None = "answer"
-    """Column with the gold answer; null where `tests` or the reward decides."""
+    """Column with the gold answer, `outer.inner` for one inside another; null where `tests` or the reward decides. Rows
+    without `answer` may have it in TRL's `solution` or `ground_truth`, or verl's `reward_model.ground_truth`."""
     template: str | None = None
     """Text around the prompt: `{prompt}` stands for it; other columns by their names."""
     system: str | None = None

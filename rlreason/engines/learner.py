@@ -272,7 +272,10 @@ class LearnerEngine:
         saved, mine = json.loads((path / "learner.json").read_text()), self._layout()
         if differ := [f"{key} {saved.get(key)}, now {mine[key]}" for key in mine if saved.get(key) != mine[key]]:
             raise RunError(f"checkpoint {path} was made with learner {'; '.join(differ)}; resume with the same")
-        _, client_state = self.engine.load_checkpoint(str(path), tag="learner", load_module_strict=not self._is_adapted)
+        with _compat.without_wildcards(str(path)) as folder:
+            _, client_state = self.engine.load_checkpoint(
+                folder, tag="learner", load_module_strict=not self._is_adapted
+            )
         self.step, self._skipped = client_state["step"], client_state["skipped"]
         self._is_refreshed = (path / REFERENCE).exists()
         if self._is_refreshed and (self._is_adapted or self._reference is not None):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlreason.config.schema import RolloutConfig
+from rlreason.engines._compat import without_wildcards
 from rlreason.types import RunError, UserError, first_line
 
 _ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -70,27 +71,28 @@ class RolloutEngine:
             room = min(rank for rank in _ADAPTER_RANKS if rank >= adapter_rank)
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
         try:
-            self._llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(
-                    model=model,
-                    dtype=dtype,
-                    seed=seed,
-                    max_model_len=config.context_tokens,
-                    max_num_seqs=config.max_concurrent,
-                    tensor_parallel_size=config.tensor_parallel,
-                    # torch.compile starts slower and runs no faster on CPU.
-                    enforce_eager=on_cpu,
-                    # A seeded request cannot be prefilled in parts on CPU (vLLM 0.32: its generator cannot step back).
-                    enable_chunked_prefill=not on_cpu,
-                    max_num_batched_tokens=max(8192, config.context_tokens),
-                    distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
-                    logprobs_mode="processed_logprobs",
-                    generation_config="vllm",
-                    weight_transfer_config=WeightTransferConfig(backend=config.weight_sync),
-                    disable_log_stats=True,
-                    **arguments,
+            with without_wildcards(model) as folder:
+                self._llm = AsyncLLM.from_engine_args(
+                    AsyncEngineArgs(
+                        model=folder,
+                        dtype=dtype,
+                        seed=seed,
+                        max_model_len=config.context_tokens,
+                        max_num_seqs=config.max_concurrent,
+                        tensor_parallel_size=config.tensor_parallel,
+                        # torch.compile starts slower and runs no faster on CPU.
+                        enforce_eager=on_cpu,
+                        # vLLM 0.32, CPU: the generator of a seeded request that is prefilled in parts cannot step back.
+                        enable_chunked_prefill=not on_cpu,
+                        max_num_batched_tokens=max(8192, config.context_tokens),
+                        distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
+                        logprobs_mode="processed_logprobs",
+                        generation_config="vllm",
+                        weight_transfer_config=WeightTransferConfig(backend=config.weight_sync),
+                        disable_log_stats=True,
+                        **arguments,
+                    )
                 )
-            )
         except ValueError as error:
             # pydantic's errors are a list of lines; the reason is marked.
             reason = re.search(r"Value error, (.*?)(?: \[type=|$)", str(error), re.MULTILINE)

@@ -253,7 +253,8 @@ def _file_hashes(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield name, file_hash(Path(name))
     for key, name in texts.items():
         if key.endswith(".path") and name and not Path(name).is_file():
-            found = sorted({*glob.glob(name, recursive=True), *glob.glob(f"{name}/**", recursive=True)})
+            pattern = glob.escape(name) if Path(name).exists() else name
+            found = sorted({*glob.glob(pattern, recursive=True), *glob.glob(f"{pattern}/**", recursive=True)})
             # Too much to read: a corpus may be terabytes. Another size or time of change is another file.
             stats = [(path, Path(path).stat()) for path in found if Path(path).is_file()]
             listing = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]

@@ -1,6 +1,7 @@
 """`rlreason run` as a user runs it: a short recipe leaves what the run directory promises, and RL raises a reward."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,16 +95,17 @@ def check_rl_stage(folder: Path, parent: Path) -> None:
 
 
 def test_rl_raises_a_users_reward(start: Callable[..., Any], tiny_model: Path, tmp_path: Path) -> None:
-    """From a random model, tasks in a Parquet file, a reward in a Python file."""
+    """From a random model, tasks in a Parquet file, a reward in a Python file; `[1]` in a path is no pattern."""
     import datasets
 
     questions = [{"question": f"{i % 10}+{i // 10 + 1}=", "gold": str(i), "hint": "x"} for i in range(40)]
-    datasets.Dataset.from_list(questions).to_parquet(str(tmp_path / "tasks.parquet"))
+    datasets.Dataset.from_list(questions).to_parquet(str(tmp_path / "tasks[1].parquet"))
+    model = shutil.copytree(tiny_model, tmp_path / "model[1]*")
     (tmp_path / "lucky.py").write_text(LUCKY)
     config = {
         "stage": "rl",
-        "model": str(tiny_model),
-        "tasks": {"path": str(tmp_path / "tasks.parquet"), "prompt_column": "question", "answer_column": "gold"},
+        "model": str(model),
+        "tasks": {"path": str(tmp_path / "tasks[1].parquet"), "prompt_column": "question", "answer_column": "gold"},
         "rewards": [{"name": "lucky", "path": f"{tmp_path / 'lucky.py'}:reward"}],
         "reward_workers": {"cpus": 0.1},
         "rollout": {"cpus": 0.5, "threads": 1, "max_context_tokens": 32, "max_response_tokens": 8},
@@ -113,8 +115,8 @@ def test_rl_raises_a_users_reward(start: Callable[..., Any], tiny_model: Path, t
         "samples_per_prompt": 16,
     }
     (tmp_path / "rl.yaml").write_text(yaml.safe_dump(config))
-    status, _, err = start("run", tmp_path / "rl.yaml", "--run-dir", tmp_path / "run").finish(300)
+    status, _, err = start("run", tmp_path / "rl.yaml", "--run-dir", tmp_path / "run[1]").finish(300)
     assert status == 0, err
-    steps = rows(tmp_path / "run" / "metrics.jsonl")
+    steps = rows(tmp_path / "run[1]" / "metrics.jsonl")
     assert steps[-1]["reward/lucky/mean"] > steps[0]["reward/lucky/mean"] + 0.3
     assert max(row["mismatch/logprob_gap_mean"] for row in steps) < 1e-5

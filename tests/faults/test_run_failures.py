@@ -65,7 +65,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
     allowed = subprocess.run([*namespace, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
     if allowed.returncode:
         pytest.skip(f"no mount in a user namespace here: {allowed.stderr.strip()}")
-    run_dir = tmp_path / "run"
+    run_dir = tmp_path / "run[1]*"  # no pattern: checkpoints are found again
     path = write_config(steps=4, **{"learner.workers": 1})
     # A checkpoint takes 0.77 MB, so the second one does not fit.
     variables = {"RUN": str(run_dir), "CONFIG": str(path), "PYTHON": sys.executable, "SMALL": "1200k"}

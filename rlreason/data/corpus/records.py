@@ -8,6 +8,7 @@ MAX_PAGE_BYTES, however small its file. Does not extract and does not judge text
 
 import gzip
 import io
+import itertools
 import json
 import lzma
 import os
@@ -143,8 +144,9 @@ def _relative(path: Path, root: str | None) -> str:
     """Below the folder that `root` names, or the part of a pattern before its first wildcard."""
     if root is None:
         return path.name
-    parts = Path(root).parts
-    fixed = Path(*parts[: next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))])
+    fixed = Path(root)
+    if not fixed.exists():
+        fixed = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), fixed.parts))
     return path.relative_to(fixed).as_posix() if path != fixed and path.is_relative_to(fixed) else path.name
 
 
