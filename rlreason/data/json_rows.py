@@ -72,6 +72,20 @@ class SpelledInteger(int):
         return int, (int(self),)
 
 
+def plain(value: Any) -> Any:
+    """The same with Python's own numbers, in lists and mappings too."""
+    match value:
+        case Spelled():
+            return float(value)
+        case SpelledInteger():
+            return int(value)
+        case dict():
+            return {key: plain(inner) for key, inner in value.items()}
+        case list():
+            return [plain(inner) for inner in value]
+    return value
+
+
 def _integer(text: str) -> int:
     return SpelledInteger.of(text) if text == "-0" or len(text) > MAX_DIGITS else int(text)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlreason.config.data import TaskConfig
 from rlreason.data.forms import check_prompt, is_messages, without_nulls
-from rlreason.data.json_rows import Row, Spelled, SpelledInteger
+from rlreason.data.json_rows import Row, Spelled, SpelledInteger, plain
 from rlreason.data.rows import fingerprint as fingerprint
 from rlreason.data.rows import load_rows, origin, require_column
 from rlreason.data.rows import open_rows as open_rows
@@ -97,7 +97,7 @@ def _task(row: Any, index: int, source: str, config: TaskConfig, answer_column: 
         if not isinstance(prompt, str):
             raise UserError(f"{where}: `template` is for text, this prompt is a list of messages")
         prompt = fill(config.template, row, prompt, f"{where}: `template`")
-    tests = read_tests(row.get("tests"), where)
+    tests = read_tests(plain(row.get("tests")), where)
     answer = None if answer_column is None else _golds(_value(row, answer_column), f"{where}: `{answer_column}`", tests)
     used = {config.prompt_column, "tests", "source", *([ANSWER] if answer_column == ANSWER else [])}
     return Task(
@@ -106,7 +106,7 @@ def _task(row: Any, index: int, source: str, config: TaskConfig, answer_column: 
         answer=answer,
         tests=tests,
         source=str(row.get("source") or source),
-        columns={key: value for key, value in row.items() if key not in used},
+        columns={key: plain(value) for key, value in row.items() if key not in used},
     )
 
 

@@ -294,7 +294,7 @@ def _data_sections(config: BaseModel, key: str = "") -> Iterator[tuple[str, Data
 
 def _rows_hash(data: DataConfig) -> str:
     """ "" where there are none, which the stage says."""
-    from rlreason.data.tasks import fingerprint as rows_fingerprint
+    from rlreason.data.rows import fingerprint as rows_fingerprint
 
     try:
         return rows_fingerprint(data)

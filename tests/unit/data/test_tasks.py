@@ -1,7 +1,6 @@
 """Rows of real files through `datasets`, and tasks from them."""
 
 import json
-import pickle
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -172,8 +171,7 @@ def test_a_number_reaches_the_reward_with_its_digits_and_columns_stay_numbers(tm
     (tmp_path / "a.jsonl").write_text(f'{{"prompt": "p", "answer": {text}, "level": {text}, "n": {{"of": [2.0]}}}}')
     (task,) = load_tasks(TaskConfig(path=str(tmp_path / "a.jsonl"), template="{prompt} {level}"))
     assert (task.answer, task.prompt) == (text, f"p {text}")
-    sent = pickle.loads(pickle.dumps(task.columns))
-    assert type(sent["level"]) in (int, float) and sent["n"] == {"of": [2.0]} and type(sent["n"]["of"][0]) is float
+    assert type(task.columns["level"]) in (int, float) and type(task.columns["n"]["of"][0]) is float
 
 
 @pytest.mark.parametrize(
