@@ -1,14 +1,17 @@
 r"""Finds the final answer in a response: pure text work, in time linear in the response.
 
 Order: after the last `</think>`; the last `\boxed{}` or `\fbox{}`; `<answer>`; `#### `; "the answer is";
-the whole response if it is nothing but an expression; as the last resort the last `$..$` or number. An unterminated
-`<think>` means that there is no answer, and so does an empty box.
+the whole response if it is nothing but an expression; as the last resort the last expression in the prose.
+There is no answer where the last one was begun and not ended, is empty, or a `<think>` never ends.
 Looks at the last 4,096 characters only. Does not judge the answer and does not normalise it.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlreason.rewards.expressions import Expression, expressions, has_words
+from rlreason.rewards.prose import MARKUP, NOTHING, ends_open, is_open, last_values, value_of
 from rlreason.rewards.response import after_thought
 
 WINDOW_CHARS = 4096
@@ -28,25 +31,35 @@ class Extracted:
 def final_answer(response: str) -> Extracted | None:
     """None if the response holds no answer."""
     text = after_thought(response).rstrip()[-WINDOW_CHARS:]
-    for find in (_boxed, _tagged, _hashed, _phrased, _bare, _last_expression):
+    for find in (_begun, _boxed, _tagged, _hashed, _phrased, _bare, last_values):
         parts = tuple(part.strip() for part in find(text))
         if parts:
             return Extracted(parts=tuple(filter(None, parts))) if parts[-1] else None
     return None
 
 
-_BOX_TOKEN = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{|\\.|[{}]", re.DOTALL)
+def boxed_gold(solution: str) -> str | None:
+    r"""What a solution's boxes hold: the last one, and those before it that no word like "then" or "so" makes a step
+    to it. `\boxed{1} papers and \boxed{2} bins` is `1, 2`. None if there is no box."""
+    spans, _ = _boxes(solution[-WINDOW_CHARS:])
+    parts = _run_of(solution[-WINDOW_CHARS:], spans, _joins_golds)
+    return ", ".join(filter(None, parts)) or None
+
+
+_Span = tuple[int, int, str]
+"""Start and end in the text, content."""
+# Doubled backslashes come from text that was escaped twice.
+_BOX_TOKEN = re.compile(r"\\{1,2}(?:boxed|f(?:rame)?box)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed ?(-?\w+)")  # `\boxed 8`
-_LINE = re.compile(r"[^\n$]+")
+_LINE = re.compile(r"(?:(?!</answer>)[^\n$])+")
 _DENIED = re.compile(r"\bnot\s*[$({\\\[]*\s*$")  # `\boxed{7}, not \boxed{8}`
-_BOX_OPEN = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{")
+_BOX_OPEN = re.compile(r"\\{1,2}(?:boxed|f(?:rame)?box)\s*\{")
 
 
-def _boxed(text: str) -> tuple[str, ...]:
-    """Contents of the last box, or of the run of boxes joined to it. Nested boxes: the inner one. A box that is never
-    closed reaches to the end of its line."""
+def _boxes(text: str) -> tuple[list[_Span], _Span | None]:
+    """The innermost boxes; and the last one that is never closed, with the rest of its line."""
     open_groups: list[list[int]] = []  # [start of content if a box else -1, boxes inside]
-    spans: list[tuple[int, int, int]] = []  # start of the command, content
+    spans: list[_Span] = []
     starts: list[int] = []
     for token in _BOX_TOKEN.finditer(text):
         mark = token.group()
@@ -58,25 +71,43 @@ def _boxed(text: str) -> tuple[str, ...]:
             content, num_inner = open_groups.pop()
             start = starts.pop()
             if content >= 0 and num_inner == 0:
-                spans.append((start, content, token.start()))
+                spans.append((start, token.end(), text[content : token.start()]))
             if open_groups:
                 open_groups[-1][1] += num_inner + (content >= 0)
     cut_off = [(start, content) for start, (content, _) in zip(starts, open_groups, strict=True) if content >= 0]
     if cut_off and (not spans or spans[-1][0] < cut_off[-1][0]):
         rest = _LINE.match(text, cut_off[-1][1])
-        if rest is not None and rest.group().strip():
-            return (rest.group(),)
+        return spans, (cut_off[-1][0], len(text), rest.group().strip() if rest else "")
     if not spans:
-        spans = [(m.start(), m.start(1), m.end()) for m in _BARE_BOX.finditer(text)]
-    spans = [span for span in spans if not _DENIED.search(text, max(0, span[0] - 12), span[0])] or spans
-    return _joined_run(text, [(start, end + 1, text[content:end]) for start, content, end in spans])
+        spans = [(m.start(), m.end(), m[1]) for m in _BARE_BOX.finditer(text)]
+    return spans, None
+
+
+def _begun(text: str) -> tuple[str, ...]:
+    """An answer that was begun after the last whole one. A lone box that lacks nothing but its brace is read."""
+    spans, unclosed = _boxes(text)
+    tags = list(_TAG.finditer(text))
+    if unclosed is not None and (spans or tags or not unclosed[2]):
+        return NOTHING
+    whole = max(spans[-1][1] if spans else 0, tags[-1].end() if tags else 0)
+    return NOTHING if _OPEN_TAG.search(text, whole) or _BEGUN.search(text) else ()
+
+
+def _boxed(text: str) -> tuple[str, ...]:
+    """Contents of the last box, or of the run of boxes joined to it, then with the names before them."""
+    spans, unclosed = _boxes(text)
+    if unclosed is not None:
+        return (unclosed[2],)
+    return _run_of(text, [s for s in spans if not _DENIED.search(text, max(0, s[0] - 12), s[0])] or spans, _joins)
 
 
 _TAG = re.compile(r"<answer>([^<]*(?:<(?!/?answer>)[^<]*)*)</answer>", re.IGNORECASE)
+_OPEN_TAG = re.compile("<answer>", re.IGNORECASE)
 
 
 def _tagged(text: str) -> tuple[str, ...]:
-    return _joined_run(text, [(m.start(), m.end(), m.group(1)) for m in _TAG.finditer(text)])
+    parts = _run_of(text, [(m.start(), m.end(), m[1]) for m in _TAG.finditer(text)], _joins)
+    return tuple(value_of(part.strip()) if has_words(part) else part for part in parts)
 
 
 _WORD = re.compile(r"[A-Za-z]+|\d")
@@ -88,23 +119,51 @@ _JOINER = re.compile(
 )
 _HEDGE = re.compile(r"\b(?:or|also|maybe|perhaps|possibly|could|may|might)\b", re.IGNORECASE)
 _MAX_GAP_CHARS = 80
+_BOX_LABEL = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_(?:\w|\{\w+\}))?)\s*=\s*$")
+_TOGETHER = re.compile(r"\b(?:and|or)\b")
+_STEP = re.compile(
+    r"[.;:]\s|\n|\b(?:then|thus|so|hence|therefore|but|wait|not?|now|final(?:ly)?|actually|instead|rather|again|next|"
+    r"correct(?:ed|ion)?|giv(?:es?|ing)|gets?|got|yields?|becomes?|using|from|since|because|after)\b",
+    re.IGNORECASE,
+)
 
 
-def _joined_run(text: str, spans: list[tuple[int, int, str]]) -> tuple[str, ...]:
+def _joins(gap: str) -> bool:
+    """Whether the answers on both sides of it are offered together: `\\boxed{3} or \\boxed{5}`, and in one clause
+    `the width is \\boxed{3} and the length is \\boxed{5}`."""
+    gap = _BOX_LABEL.sub("", gap)
+    if len(gap) > _MAX_GAP_CHARS or ("but" in gap.lower() and not _HEDGE.search(gap)):
+        return False
+    return all(map(_JOINER.fullmatch, _WORD.findall(gap))) or bool(_TOGETHER.search(gap) and not _STEP.search(gap))
+
+
+def _joins_golds(gap: str) -> bool:
+    return not _GOLD_STEP.search(_BOX_LABEL.sub("", gap))
+
+
+_GOLD_STEP = re.compile(
+    r"^[\s$]*=|\b(?:then|thus|so|hence|therefore|but|wait|not?|finally|gives?|giving|yields?)\b", re.I
+)
+
+
+def _run_of(text: str, spans: list[_Span], joins: Callable[[str], bool]) -> tuple[str, ...]:
     """The last span's content, with the different contents of the spans that are merely joined to it."""
     if not spans:
         return ()
-    parts = [spans[-1][2]]
-    for (_, end, content), (start, _, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
-        gap = text[end:start]
-        joins = len(gap) <= _MAX_GAP_CHARS and all(map(_JOINER.fullmatch, _WORD.findall(gap)))
-        if not joins or ("but" in gap.lower() and not _HEDGE.search(gap)):
+    run = [spans[-1]]
+    for span in spans[-2::-1]:
+        if not joins(text[span[1] : run[-1][0]]):
             break
-        parts.append(content)
-    unique = dict.fromkeys("".join(part.split()) for part in reversed(parts))
-    if len(unique) == 1:
-        return (parts[0],)
-    return tuple(dict.fromkeys(part.strip() for part in reversed(parts)))
+        run.append(span)
+    run.reverse()
+    if len({"".join(content.split()) for _, _, content in run}) == 1:
+        return (run[-1][2],)
+    labels = [_BOX_LABEL.search(text, max(0, start - 20), start) for start, _, _ in run]
+    named = [
+        f"{label[1]} = {content}" if label and "=" not in content else content
+        for label, (_, _, content) in zip(labels, run, strict=True)
+    ]
+    return tuple(dict.fromkeys(part.strip() for part in named))
 
 
 _HASHED = re.compile(r"^\s*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
@@ -114,38 +173,74 @@ _LIKE_AN_ANSWER = re.compile(r"[-+$€£\\({\[.\d]|\S+$")
 def _hashed(text: str) -> tuple[str, ...]:
     """GSM8K's `#### 42`. A line like `#### Step 4: check` is a heading."""
     for match in reversed(list(_HASHED.finditer(text))):
-        if _LIKE_AN_ANSWER.match(match.group(1)):
-            return (match.group(1),)
+        if _LIKE_AN_ANSWER.match(match[1]):
+            return (value_of(match[1]),)
     return ()
 
 
-_PHRASE = re.compile(r"\b(?:answer|correct (?:option|choice))\s*(?:\*\*)?\s*(?:is|:|=)[ \t:*]*([^\n]*)", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"\.(?=\s|\*|\$|$)|;|,?\s\(?(?:because|since|which|so that|as)\s", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s?\\?%)?")
-_IN_WORDS = re.compile(r"\s*\([A-Za-z -]{2,30}\)$")  # `9 (nine)`
-_HAS_STRUCTURE = re.compile(r"[\\^=()\[\]{}]")
+_L = r"[^\W\d_]"
+_IS = "is|are|was|be|equals|est|es|son|ist|lautet|è|é|são|это|равен|равно|adalah|là|jest|är"
+_HEAD = re.compile(
+    rf"(?:(?<!{_L})(?:answers?|correct (?:option|choice)|respuestas?|réponses?|antwort|risposta|resposta|ответ|"
+    rf"antwoord|jawaban|cevap|odpowiedź|svar|đáp án)(?!{_L})"
+    rf"(?:[ \t]+(?:to|for|of|in|final|finale|would|should|must|will|comes|turns)\b[^\n.:;=?!]{{0,60}}?)?"
+    rf"[\"'*_)\]]*\s*(?:(?:{_IS})(?!{_L})|[:：=])"
+    r"|(?:答案|答え|回答|解答|正解|정답|답|الإجابة|الجواب|उत्तर|คำตอบ)"
+    r"[\"'*_)\]]*\s*(?:[:：=]|应?该?[是为為]|は|[은는]|هو|هي|है|คือ))"
+    r"[ \t:：*_]*",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"^[^\w\n]*(?:(?:the|my|final|correct) )*answers?[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+_BEGUN = re.compile(rf"(?:{_HEAD.pattern}|^[ \t]*####)[\s:*_]*(?:\$+|\\[(\[])?\s*\Z", re.IGNORECASE | re.MULTILINE)
+_CLAUSE_END = re.compile(
+    r"\n|\.(?=[\s*$\"')]|$)|;|[。！？；]|[!?](?=[\s*]|$)|[，、](?=[^\W\d_])"
+    r"|,?\s\(?(?:because|since|which|so that|as|where|who|when|while|given|after|namely)(?=\s|$)"
+    r"|,\s(?:so|thus|hence|therefore|making|giving)\s|(?<=\w)\s\((?=[^()\\]{0,80}[a-z]{2})(?![^()]{0,80}\bor\b)",
+    re.IGNORECASE,
+)
 
 
 def _phrased(text: str) -> tuple[str, ...]:
-    """What follows the last "the answer is", up to the clause's end."""
-    matches = list(_PHRASE.finditer(text))
-    if not matches:
+    """What the last "the answer is" says, or the line below the last heading "Answer"."""
+    heads = sorted([*_HEAD.finditer(text), *_HEADING.finditer(text)], key=lambda head: head.end())[-8:]
+    found = expressions(text) if heads else []
+    spans: list[_Span] = []
+    for head in heads:
+        end = _clause_end(text, head.end(), found)
+        content = text[head.end() : end]
+        if is_open(content) and end == len(text):
+            return NOTHING
+        below = None if content.strip(MARKUP + ":#>") else _line_below(text, end, found)
+        if below is not None:
+            spans.append((head.start(), below.end, below.content))
+        elif content.strip(MARKUP + ":#>"):
+            # Words behind the value part it from a later answer: "41 was a guess".
+            value_end = max((e.end for e in found if head.end() <= e.start and e.end <= end), default=end)
+            spans.append((head.start(), value_end, value_of(content)))
+        else:
+            spans.append((head.start(), end, ""))
+    if not spans or not spans[-1][2]:
         return ()
-    clause = matches[-1].group(1)
-    end = _CLAUSE_END.search(clause)
-    clause = _IN_WORDS.sub("", clause[: end.start()] if end and end.start() else clause)
-    numbers = _NUMBER.findall(clause)
-    # "that John has 42 apples": one number in words is that number; two numbers stay, and stay ambiguous.
-    if len(numbers) == 1 and len(_WORD.findall(clause)) > 1 and not _HAS_STRUCTURE.search(clause):
-        rest = clause.split(numbers[0], 1)
-        if _WORD.search(rest[0]):
-            clause = numbers[0] + rest[1]
-    return (clause,) if _WORD.search(clause) else ()
+    spans = [span for span in spans if span[2]]
+    parts = _run_of(text, spans, _joins)
+    keys = {tuple(re.findall(r"\d+", part.replace(",", ""))) or part.casefold() for part in parts}
+    return parts if len(keys) > 1 else (spans[-1][2],)
 
 
-_COMMAND = re.compile(r"\\(?:text|textrm|mathrm)\s*\{[^{}]*\}|\\[a-zA-Z]+")
-_LONG_WORD = re.compile(r"[a-zA-Z]{2,}")
-_BARE_WORD = re.compile(r"or|and|sin|cos|tan|ln|log|exp|sqrt|pi", re.IGNORECASE)
+def _clause_end(text: str, start: int, found: Sequence[Expression]) -> int:
+    inner = [(e.start, e.end) for e in found if e.end > start]
+    ends = (m.start() for m in _CLAUSE_END.finditer(text, start) if m.start() > start or m[0] == "\n")
+    return next((end for end in ends if not any(first < end < last for first, last in inner)), len(text))
+
+
+def _line_below(text: str, end: int, found: Sequence[Expression]) -> Expression | None:
+    """The expression that alone is the next line with anything on it."""
+    first = next((e for e in found if e.start >= end), None)
+    if first is None or text[end : first.start].strip(" \t\n\r*_:#>") or "\n" not in text[end : first.start]:
+        return None
+    rest = text[first.end :].partition("\n")
+    is_display = text.startswith(("$$", r"\["), first.start)
+    return first if not rest[0].strip(" .*_") and (is_display or not re.search(r"\d", rest[2])) else None
 
 
 def _bare(text: str) -> tuple[str, ...]:
@@ -154,23 +249,8 @@ def _bare(text: str) -> tuple[str, ...]:
     if len(text) > 200 or "\n" in text or text.count("$") > 2:
         return ()
     inner = text[1:-1] if text[:1] == text[-1:] == "$" else text
-    words = _LONG_WORD.findall(_COMMAND.sub(" ", inner))
-    one_word = len(inner.split()) == 1 and inner.isalpha()
-    return (inner,) if one_word or all(map(_BARE_WORD.fullmatch, words)) else ()
-
-
-# TeX's own rule for a dollar that opens or closes mathematics, so that "$5 and $6" stays money.
-_INLINE = re.compile(
-    r"\$(?!\s)([^$\n]{1,300})(?<!\s)\$(?!\d)|\\\(([^\n]{1,300}?)\\\)|\\\[((?:[^\\]|\\[^\]]){1,300})\\\]"
-)
-
-
-_BARE_FRACTION = re.compile(r"-?\\[dt]?frac\{[^{}]{1,40}\}\{[^{}]{1,40}\}")
-
-
-def _last_expression(text: str) -> tuple[str, ...]:
-    inline = [(m.end(), m.group(1) or m.group(2) or m.group(3)) for m in _INLINE.finditer(text)]
-    numbers = [(m.end(), m.group()) for m in _NUMBER.finditer(text)]
-    fractions = [(m.end(), m.group()) for m in _BARE_FRACTION.finditer(text)]
-    candidates = [found[-1] for found in (inline, numbers, fractions) if found]
-    return (max(candidates)[1],) if candidates else ()
+    if len(inner.split()) == 1 and inner.isalpha():
+        return (inner,)
+    if has_words(re.sub(r"\b(?:or|and)\b", " ", inner, flags=re.IGNORECASE)):
+        return ()
+    return NOTHING if ends_open(inner) else (inner,)

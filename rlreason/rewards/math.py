@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from rlreason.rewards import math_workers
-from rlreason.rewards.extract import Extracted, final_answer
+from rlreason.rewards.extract import Extracted, boxed_gold, final_answer
 from rlreason.rewards.math_compare import UndecidedError, compare, compare_parts
 from rlreason.rewards.math_workers import Budget
 from rlreason.rewards.normalise import normalise
@@ -95,7 +95,7 @@ def _gold_text(gold: str) -> str:
         return gold.rpartition("####")[2].strip()
     if r"\boxed" in gold or r"\fbox" in gold:
         found = final_answer(gold)
-        gold = found.parts[-1] if found is not None else gold
+        gold = boxed_gold(gold) or (", ".join(found.parts) if found is not None else gold)
     gold = gold.strip()
     for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         if len(gold) > len(opening + closing) and gold.startswith(opening) and gold.endswith(closing):

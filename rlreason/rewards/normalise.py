@@ -20,6 +20,7 @@ _CHARACTERS = {
     "°": r"^\circ ", "º": r"^\circ ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
     "ℂ": r"\mathbb{C}", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "λ": r"\lambda ",
     "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "θ": r"\theta ", "ω": r"\omega ", "€": "", "£": "", "¥": "", "₹": "",
+    "、": ", ", "٫": ".", "٬": ",", "٪": "%",
     "\ufeff": "", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\u2061": "", "\u2062": "",
 }  # fmt: skip
 _END = r"(?![a-zA-Z])"
@@ -31,6 +32,7 @@ _REPLACEMENTS = [
         (r"(?<=\d)(?:\\!)?,\s?\\!\s?(?=\d{3}(?!\d))", ","),  # the separator of `1,\! 000`
         # What has no meaning here.
         (rf"\*\*(?!\d)|(?<!\d)\*\*|\\(?:displaystyle|limits|nolimits|textstyle){_END}|\\(?:left|right){_END}\.?", ""),
+        (rf"{_ONE}\\[()\[\]]", ""),
         (rf"{_ONE}\\!|\\(?:big|Big|bigg|Bigg)[lr]?{_END}|\\(?:dollar|euro|pounds){_END}|\\?\$", ""),
         (r"\\(?:phantom|label|tag|color)\s*\{[^{}]*\}|\\textcolor\s*\{[^{}]*\}|\\\\\s*$", ""),
         (rf"\\(?:underline|ensuremath)(?=\s*\{{)|\\(?:large|Large|LARGE|huge|Huge|small|bf|rm){_END}", ""),
@@ -108,6 +110,7 @@ def normalise(text: str) -> str:
     # NFKC turns the thin spaces that separate thousands into common ones; keep those apart.
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
     text = unicodedata.normalize("NFKC", text)
+    text = re.sub(r"(?![0-9])\d", lambda match: str(unicodedata.decimal(match[0])), text)  # digits of other scripts
     text = one_spelling(text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rlreason.rewards.extract import final_answer
+from rlreason.rewards.extract import boxed_gold
 from rlreason.types import Task, UserError
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction")
@@ -57,8 +57,7 @@ class Row:
         r"""Without the working around it: what follows `####`, the inside of `\boxed{}`."""
         if self.answer is None or "####" in self.answer:
             return None if self.answer is None else self.answer.rpartition("####")[2].strip()
-        found = final_answer(self.answer) if r"\boxed" in self.answer else None
-        return self.answer.strip() if found is None else found.parts[-1]
+        return (boxed_gold(self.answer) or self.answer).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

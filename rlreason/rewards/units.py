@@ -92,6 +92,11 @@ def _canonical(word: str) -> str:
     return _SYMBOLS.get(word) or _NAMES.get(small) or _NAMES.get(small.removesuffix("s")) or small.removesuffix("s")
 
 
+def is_unit(word: str) -> bool:
+    """True for a unit that is known, in the singular or plural."""
+    return _canonical(word) in _KNOWN
+
+
 def units_disagree(first: str, second: str) -> bool:
     """True only for two different units that are known. A power tells only where units are joined: `cm` and `cm^{2}`
     are often confused where the number is right."""
