@@ -94,7 +94,7 @@ _TOKEN = re.compile(
     rf"|(?<!{_LETTER})(?:sqrt|sin|cos|tan|log|ln|exp|pi)(?!{_LETTER})|[π∞√])"
     r"|(?P<open>\\?\{|[(\[])|(?P<close>\\?\}|[)\]])"
     rf"|(?P<sign>[-−–+*/^=×·⋅÷±<>≤≥≈_:,!{_SCRIPTS}]|(?<=\d )[xX](?= \d))"
-    rf"|(?P<letter>(?:(?<!{_LETTER})|(?<=[\d)}}])(?![hsLl]))[A-Za-z](?!{_LETTER}))"
+    rf"|(?P<letter>(?:(?<!{_LETTER})|(?<=[\d)}}])(?![hsLl]))(?!(?:I|a)\s+[a-z]{{2}})[A-Za-z](?!{_LETTER}))"
 )
 _MEANS = re.compile(rf"[\d{_VULGAR}]|\\(?!(?:[,;:! $]|quad|qquad|text|left|right|to\b|[Rr]ightarrow|implies))|[π∞√]")
 _SIGN_AT_END = re.compile(r"[-−–+*/^=×·⋅÷±<>≤≥≈_:,!\\\s]+$")

@@ -120,7 +120,7 @@ _JOINER = re.compile(
 _HEDGE = re.compile(r"\b(?:or|also|maybe|perhaps|possibly|could|may|might)\b", re.IGNORECASE)
 _MAX_GAP_CHARS = 80
 _BOX_LABEL = re.compile(r"(?<![A-Za-z\\])([A-Za-z](?:_(?:\w|\{\w+\}))?)\s*=\s*$")
-_TOGETHER = re.compile(r"\b(?:and|or)\b")
+_TOGETHER = re.compile(r"\b(?:and|or)\b|^\W*,.*\b(?:is|are|equals)\W*$", re.DOTALL)
 _STEP = re.compile(
     r"[.;:]\s|\n|\b(?:then|thus|so|hence|therefore|but|wait|not?|now|final(?:ly)?|actually|instead|rather|again|next|"
     r"correct(?:ed|ion)?|giv(?:es?|ing)|gets?|got|yields?|becomes?|using|from|since|because|after)\b",
@@ -134,7 +134,9 @@ def _joins(gap: str) -> bool:
     gap = _BOX_LABEL.sub("", gap)
     if len(gap) > _MAX_GAP_CHARS or ("but" in gap.lower() and not _HEDGE.search(gap)):
         return False
-    return all(map(_JOINER.fullmatch, _WORD.findall(gap))) or bool(_TOGETHER.search(gap) and not _STEP.search(gap))
+    return all(map(_JOINER.fullmatch, _WORD.findall(gap))) or (
+        _TOGETHER.search(gap) is not None and _STEP.search(gap) is None
+    )
 
 
 def _joins_golds(gap: str) -> bool:
@@ -192,6 +194,7 @@ _HEAD = re.compile(
 )
 _HEADING = re.compile(r"^[^\w\n]*(?:(?:the|my|final|correct) )*answers?[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
 _BEGUN = re.compile(rf"(?:{_HEAD.pattern}|^[ \t]*####)[\s:*_]*(?:\$+|\\[(\[])?\s*\Z", re.IGNORECASE | re.MULTILINE)
+_DENIAL = re.compile(r"(?:definitely |certainly )?not\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(
     r"\n|\.(?=[\s*$\"')]|$)|;|[。！？；]|[!?](?=[\s*]|$)|[，、](?=[^\W\d_])"
     r"|,?\s\(?(?:because|since|which|so that|as|where|who|when|while|given|after|namely)(?=\s|$)"
@@ -221,7 +224,7 @@ def _phrased(text: str) -> tuple[str, ...]:
             spans.append((head.start(), end, ""))
     if not spans or not spans[-1][2]:
         return ()
-    spans = [span for span in spans if span[2]]
+    spans = [span for span in spans if span[2] and not _DENIAL.match(span[2])] or spans[-1:]
     parts = _run_of(text, spans, _joins)
     keys = {tuple(re.findall(r"\d+", part.replace(",", ""))) or part.casefold() for part in parts}
     return parts if len(keys) > 1 else (spans[-1][2],)
@@ -253,4 +256,4 @@ def _bare(text: str) -> tuple[str, ...]:
         return (inner,)
     if has_words(re.sub(r"\b(?:or|and)\b", " ", inner, flags=re.IGNORECASE)):
         return ()
-    return NOTHING if ends_open(inner) else (inner,)
+    return NOTHING if ends_open(inner) else (inner.rstrip("?"),)

@@ -70,6 +70,8 @@ def compare_parts(answers: Sequence[str], gold: str, budget: Budget) -> Verdict:
         same = _all_equal(answers, gold, budget, MAX_NESTING - 1)
         return _yes("equal forms of one value") if same else _no(f"{len(answers)} different answers")
     given = Structure(kind="list", parts=tuple(answers))
+    if all(map(_NAMED_VALUE.fullmatch, answers)):
+        return compare(", ".join(answers), gold, budget)
     if wanted.kind in ("list", "set", "tuple") and len(wanted.parts) == len(answers):
         return _equal_parts(given, wanted, budget, 1)
     return compare(", ".join(answers), gold, budget)

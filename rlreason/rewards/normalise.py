@@ -146,7 +146,7 @@ def _scale(match: re.Match[str]) -> str:
     power, rest = rf"\cdot 10^{{{_SCALES[match[2]]}}}", match[3] or ""
     if match[1]:
         return power + (rf"\text{{ {rest}" if rest.strip(" }") else "")
-    return power + (" " + rest if rest else "")
+    return f"{power} {rest}"
 
 
 def _joined(text: str) -> str:

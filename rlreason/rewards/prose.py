@@ -27,9 +27,12 @@ _MONEY_AT_END = re.compile(r"(?:\$\s?[\d.]|\d\s?\$)[^$]*$")
 def is_open(text: str) -> bool:
     """Whether an expression goes on after its end: a bracket, a delimiter or an operator lacks its other half."""
     plain = re.sub(r"\\[\\$]", "", text)
+    bracket = re.search(r"[(\[]([^()\[\]]*)$", plain)
     pairs = (("{", "}"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\begin{", r"\end{"))
-    odd_dollar = plain.count("$") % 2 and not _MONEY_AT_END.search(plain)
-    return bool(ends_open(text) or odd_dollar or any(plain.count(a) > plain.count(b) for a, b in pairs))
+    if any(plain.count(a) > plain.count(b) for a, b in pairs) or (bracket and not has_words(bracket[1])):
+        return True
+    displays, dollars = plain.count("$$"), plain.replace("$$", "")
+    return bool(ends_open(text) or displays % 2 or (dollars.count("$") % 2 and not _MONEY_AT_END.search(dollars)))
 
 
 # "if" and "unless" before "I": an idiom such as "if I am not mistaken".
@@ -39,17 +42,18 @@ _DOUBT = (
 )
 _DOUBT_OR_VARIABLE = re.compile(rf"\b(?:{_DOUBT})|(?<![\w'’])[b-hj-zB-HJ-Z](?![\w'’.])", re.IGNORECASE)
 _OFFERED = re.compile(r"\b(?:or|either|maybe|perhaps|possibly)\b", re.IGNORECASE)
-_NUMBER_WORD = r"(?:a|an|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred)"
+_NUMBER_WORD = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred)"
 _FRACTION_AFTER = re.compile(rf"\b{_NUMBER_WORD}\s+(?:and\s+)?$", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(?:minus|negative)\s*$", re.IGNORECASE)
 _CHANGED_BEFORE = re.compile(
     rf"\b(?:(?:not?|never|than|under|below|above|over|exceed\w*|between|beyond|within|twice|half|double|triple|minus|"
-    rf"negative|squared?|cubed?|root|log|factorial|power|multiple|divisible|nearly|almost|close|near|off|up|both|least|"
+    rf"but|except|other|besides|without|negative|squared?|cubed?|root|log|factorial|power|multiple|divisible|nearly|almost|close|near|off|up|both|least|"
     rf"most|plus|times)\b|{_DOUBT})|n't\b",
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
     r"\s*(?:hundred|dozen|halves|(?:thir|four|fif|six|seven|eigh|nin|ten|hundred)th?s|squared|cubed|factorial|pi|"
+    rf"(?:less|more|fewer|greater) than|times {_NUMBER_WORD}|"
     rf"and {_NUMBER_WORD}[ -](?:half|thirds?|quarters?|\w+th)s?|and half|plus|minus|mod(?:ulo)?|(?:in )?base|to the|"
     r"mil|mille|millones|tausend|million\w*|тыс\w*|млн|миллион\w*)(?!\w)"
     r"|\s*(?:[万億亿萬만억]|[百백](?!分)|[千천](?![克米卡瓦帕])|.?半|लाख|करोड़|ألف|مليون|ล้าน|พัน|หมื่น|แสน)\w*",
@@ -77,7 +81,7 @@ def value_of(clause: str) -> str:
     if _NEGATED.search(before) and not first.content.startswith("-"):
         return f"-({first.content})"
     content, after = _scaled(first.content, after)
-    if _CHANGED_BEFORE.search(before) or _FRACTION_AFTER.search(before) or _changes(after):
+    if _CHANGED_BEFORE.search(before) or _is_mixed(before, content) or _changes(after):
         return clause
     return _with_unit(content, after)
 
@@ -86,7 +90,7 @@ def _value_of_several(clause: str, found: list[Expression]) -> str:
     """`19` of "the number of points of $f(x)$ is 19"; `3 and 5` of "3 and 5, respectively"."""
     first, last = found[0], found[-1]
     copulas = [c for c in _COPULA.finditer(clause) if not any(e.start < c.start() < e.end for e in found)]
-    if copulas and first.start < copulas[-1].start() < last.start:
+    if has_words(clause[: first.start]) and copulas and first.start < copulas[-1].start() < last.start:
         subject = clause[: copulas[-1].start()]
         if not _OFFERED.search(subject) and (len(copulas) == 1 or not re.search(r"\d", subject)):
             return value_of(clause[copulas[-1].end() :])
@@ -99,7 +103,10 @@ def _changes(after: str) -> bool:
     return bool(_CHANGED_AFTER.match(after) or _DOUBT_OR_VARIABLE.search(after))
 
 
-_SCALE = re.compile(r"\s*(?:(thousand|million|billion|trillion)|(per ?cent|pct))\b", re.IGNORECASE)
+_MYRIADS = {"万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
+_SCALE = re.compile(
+    rf"\s*(?:(thousand|million|billion|trillion)\b|(per ?cent|pct)\b|([{''.join(_MYRIADS)}])(?!\s*\d))", re.IGNORECASE
+)
 
 
 def _scaled(content: str, after: str) -> tuple[str, str]:
@@ -107,7 +114,8 @@ def _scaled(content: str, after: str) -> tuple[str, str]:
     scale = _SCALE.match(after)
     if scale is None:
         return content, after
-    return content + (f" {scale[1].lower()}" if scale[1] else r"\%"), after[scale.end() :]
+    scaled = f" {scale[1].lower()}" if scale[1] else r"\%" if scale[2] else rf"\cdot 10^{{{_MYRIADS[scale[3]]}}}"
+    return content + scaled, after[scale.end() :]
 
 
 _FIRST_WORD = re.compile(r"\s*([A-Za-z]+)\b(?!\s*(?:per\b|/))")
@@ -173,9 +181,15 @@ def _in_context(text: str, last: Expression, previous: Expression | None) -> str
         gap = text[previous.end : last.start]
         if is_fraction and previous.content.isdecimal() and gap.strip() == "and":
             return f"{previous.content} {last.content}"
-        if _OPERATION.fullmatch(gap) and "=" not in text[last.start : last.end]:
+        is_change = gap.strip() == "to" and text[: previous.start].endswith("from ")
+        if _OPERATION.fullmatch(gap) and not is_change and "=" not in text[last.start : last.end]:
             return text[previous.start : last.end]
     if _NEGATED.search(before):
         return f"-({last.content})"
-    altered = _ALTERED.search(before) or (_FRACTION_AFTER.search(before) if is_fraction else None)
-    return f"{altered[0]} {last.content}" if altered else last.content
+    altered = _ALTERED.search(before) is not None or _is_mixed(before, last.content)
+    return f"{before}{last.content}" if altered else last.content
+
+
+def _is_mixed(before: str, content: str) -> bool:
+    """Whether the content is the fraction of a mixed number: "two and 1/2"."""
+    return _FRACTION.fullmatch(content) is not None and _FRACTION_AFTER.search(before) is not None

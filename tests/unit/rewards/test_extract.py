@@ -82,7 +82,7 @@ PARTS = [
     ("it is 7, not 5.", ("7",)),
     ("three apples * 5", None),
     ("we take floor(5)", None),
-    ("two and 1/2 cups", ("two and  1/2",)),
+    ("two and 1/2 cups", ("two and 1/2",)),
 ]
 SCRIPTS = [
     "所以答案是58。", "答案：58个苹果", "一共有58个苹果。", "したがって、答えは58です。", "따라서 정답은 58입니다.",
