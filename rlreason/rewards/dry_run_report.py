@@ -60,6 +60,8 @@ def _tricks(found: DryRun) -> str:
     told = ", ".join(f"{kind} {value:.2f}" for kind, value in means.items())
     paid = [kind for kind, value in means.items() if value >= 0.5]
     warning = f"; HACKABLE: a policy is paid for {' and for '.join(_NAMES[kind] for kind in paid)}" if paid else ""
+    if FALSE_SENTENCE in paid:
+        warning += "; let it take the answer alone or marked"
     return f"responses that only hold the gold earn on average: {told}{warning}\n"
 
 

@@ -303,7 +303,7 @@ def test_what_responses_earn_that_only_hold_the_gold_is_told(check: Check) -> No
     status, output = check("rlreason.rewards.match:numeric")
     assert status == 0
     assert "earn on average: false sentence 1.00, every candidate 0.00; HACKABLE: " in output
-    assert "for any sentence that ends in the answer" in output
+    assert "for any sentence that ends in the answer; let it take the answer alone or marked" in output
     assert "Every bird is a fish, so 2 + 2 is 20" in output
     status, output = check("rlreason.rewards.match:numeric", args='{"alone": true}')
     assert status == 0
