@@ -12,6 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -171,8 +172,14 @@ def load_reward(
 def load_wire_reward(
     path: str, timeout_s: float | None, args: dict[str, Any]
 ) -> Callable[[Sequence[Attempt] | None], Any]:
-    """`load_reward` for the far side of a pipe: scores as dicts. None instead of attempts asks for the traits."""
+    """`load_reward` for the far side of a pipe: scores as dicts. None instead of attempts asks for the traits.
+
+    Where the function's file uses `math`, sympy's process is started here: its seconds are no response's.
+    """
     reward = load_reward(path, timeout_s=timeout_s, args=args)
+    if (math := sys.modules.get("rlreason.rewards.math")) is not None:
+        with suppress(UserError):
+            math.prepare()
     return lambda attempts: (
         asdict(reward.traits) if attempts is None else [asdict(one) for one in reward.score(attempts)]
     )

@@ -129,6 +129,17 @@ def test_slow_imports_are_not_charged_to_the_first_response(tmp_path: Path) -> N
     rewards.close()
 
 
+def test_the_start_of_sympy_is_not_charged_to_the_first_response(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from rlreason.rewards import math, math_workers\n"
+        "def f(response, task): return float(math_workers._pool.template is not None)"
+    )
+    rewards = RewardSet([reward("mine", f"{path}:f")])
+    assert rewards.score("7", TASK)["mine"].value == 1.0
+    rewards.close()
+
+
 def test_two_rewards_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="two rewards are called 'a'"):
         RewardSet([reward("a", "x:y"), reward("a", "x:z")])
