@@ -19,7 +19,7 @@ from rlreason.types import Score, Task, UserError
 
 NUM_GOLDS = 3
 """Golds that each reward is tried on."""
-REMOTE = (f"{SHIPPED}judge:",)
+REMOTE = (f"{SHIPPED}judge:", f"{SHIPPED}http:")
 BROKEN = {"verifier_error", "timeout"}
 
 
@@ -68,7 +68,15 @@ def _problem(reward: RewardConfig, tasks: Sequence[Task]) -> str | None:
 
 def _gold(task: Task) -> Attempt:
     answer = task.answer[0] if isinstance(task.answer, tuple) else task.answer
-    return Attempt(response=answer or "", task=task, num_tokens=max(1, len(answer or "") // 4), truncated=False)
+    num_tokens = max(1, len(answer or "") // 4)
+    return Attempt(
+        response=answer or "",
+        task=task,
+        num_tokens=num_tokens,
+        truncated=False,
+        prompt_ids=(0,),  # there is no tokenizer here
+        completion_ids=(0,) * num_tokens,
+    )
 
 
 def _reason(detail: str) -> str:

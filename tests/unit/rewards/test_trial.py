@@ -44,6 +44,13 @@ def test_a_reward_that_gives_some_verdict_is_left_to_its_on_status(tmp_path: Pat
     assert problems([reward(tmp_path, body)], TASKS) == []
 
 
+def test_a_function_gets_token_ids_and_is_told_of_columns_that_the_tasks_lack(tmp_path: Path) -> None:
+    body = "def f(completions, completion_ids, prompt_ids, answer): return [float(len(completion_ids[0]))]"
+    assert problems([reward(tmp_path, body)], TASKS) == []
+    (text,) = problems([reward(tmp_path, "def f(completions, difficulty): return [1.0]")], TASKS)
+    assert "wants `difficulty`, which task a:0 does not have" in text
+
+
 def test_a_reward_is_tried_on_its_own_tasks_alone(tmp_path: Path) -> None:
     body = "def f(response, task): return 1 / 0\n"
     assert problems([reward(tmp_path, body, sources=["other"])], TASKS) == []
