@@ -39,6 +39,10 @@ def checked(
         missing = [key for key in _NEEDED[kind] if key not in given]
         if missing:
             raise ValueError(f"test {number} ({kind}): no {missing[0]!r}")
+        if kind == "stdio":
+            odd = [key for key in ("input", "output") if isinstance(given[key], list | tuple | Mapping)]
+            if odd:
+                raise ValueError(f"test {number} (stdio): {odd[0]} is a {type(given[odd[0]]).__name__}, not text")
         if kind == "call" and not isinstance(given["args"], list | tuple):
             raise ValueError(f"test {number} (call): args is no list")
         if kind == "call" and entry_point is None:

@@ -254,7 +254,9 @@ class Names:
     def __init__(self, link: Link, codes: list[str], entry_point: str | None) -> None:
         """Broken for a test that does not compile."""
         self._link, self._entry_point = link, entry_point
-        self.scope: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
+        # As a script: a test may stand behind `if __name__ == "__main__"`. Its cases are called below, once.
+        self.scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+        unittest.main = lambda *_, **__: None  # type: ignore[assignment, misc]
         try:
             self._compiled = {code: compile(code, "test", "exec") for code in codes}
         except (SyntaxError, ValueError) as error:
@@ -331,9 +333,11 @@ class _Program(types.ModuleType):
 
 
 def _run_unittest(case: type[unittest.TestCase]) -> None:
-    """AssertionError with the last line of the first failure."""
+    """AssertionError with the last line of the first failure; Broken where there is nothing to run."""
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    if not result.testsRun:
+        raise Broken(f"{case.__name__} has no test")
     for _, text in (*result.failures, *result.errors):
         raise AssertionError(text.strip().splitlines()[-1])
 

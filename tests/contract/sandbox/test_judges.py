@@ -292,6 +292,14 @@ SUITES = {
         "    def test_a(self): self.assertEqual(f(1), 2)\n    def test_b(self): self.assertEqual(f(self.x), 3)\n"
         "if __name__ == '__main__':\n    unittest.main()"
     ),
+    "unittest.main alone": (
+        "import unittest\nclass FTest(unittest.TestCase):\n    def test_a(self): self.assertEqual(f(1), 2)\n"
+        "    def test_b(self): self.assertEqual(f(2), 3)\nunittest.main()"
+    ),
+    "main guard": "if __name__ == '__main__':\n    assert f(1) == 2\n    assert f(2) == 3",
+    "check behind a main guard": (
+        "def check(c):\n    assert c(1) == 2 and c(2) == 3\nif __name__ == '__main__':\n    check(f)"
+    ),
 }
 
 

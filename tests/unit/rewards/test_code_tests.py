@@ -62,6 +62,7 @@ def test_livecodebench_rows_of_both_kinds() -> None:
         ([{"type": "assert"}], "no 'code'"),
         ([{"type": "call", "args": [1]}], "no 'expected'"),
         ([{"type": "call", "args": 1, "expected": 1}], "args is no list"),
+        ([{"type": "stdio", "input": ["1", "2"], "output": "3"}], "input is a list, not text"),
         ([{"type": "call", "args": [1], "expected": 1}], "need an entry_point"),
         ([{"type": "assert", "code": "import numpy as np\nassert np.allclose(f(1), 1)"}], "imports numpy"),
         (
