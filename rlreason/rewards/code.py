@@ -76,7 +76,7 @@ def check(
         if isinstance(program, str):
             return Score(value=0.0, status="unparseable", detail=program)
         runner = _Runner(
-            backend=_backend(level, packages, url, token_env),
+            backend=_backend(level, url, token_env, packages),
             program=program,
             header=header,
             languages=spoken,
@@ -165,7 +165,7 @@ def prepare(
         if (tool := missing_tool(language)) is not None:
             raise UserError(f"language {name!r}: {tool} is not installed")
     try:
-        backend = _backend(level, packages, url, token_env)
+        backend = _backend(level, url, token_env, packages)
         return f"sandbox: {backend.start()}" if isinstance(backend, Sandbox) else f"sandbox: remote, {url}"
     except (SandboxError, ValueError) as error:
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
@@ -366,7 +366,9 @@ _backends: dict[tuple[str | None, ...], Sandbox | RemoteSandbox] = {}
 _lock = threading.Lock()
 
 
-def _backend(level: str, packages: Sequence[str], url: str | None, token_env: str | None) -> Sandbox | RemoteSandbox:
+def _backend(
+    level: str, url: str | None, token_env: str | None, packages: Sequence[str] = ()
+) -> Sandbox | RemoteSandbox:
     """One sandbox for each demand in this process."""
     if level not in LEVELS:
         raise ValueError(f"sandbox level {level!r} is not one of {', '.join(LEVELS)}")

@@ -256,7 +256,7 @@ class Names:
         self._link, self._entry_point = link, entry_point
         # As a script: a test may stand behind `if __name__ == "__main__"`. Its cases are called below, once.
         self.scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-        unittest.main = lambda *_, **__: None  # type: ignore[assignment, misc]
+        unittest.main = lambda *_, **__: None  # type: ignore[assignment]
         try:
             self._compiled = {code: compile(code, "test", "exec") for code in codes}
         except (SyntaxError, ValueError) as error:

@@ -25,14 +25,17 @@ import base64
 add_all(json.loads(base64.b64decode(SOURCES)))
 from rlreason.sandbox import prelude, solution
 if hasattr(sys, "set_int_max_str_digits"): sys.set_int_max_str_digits(0)
-prelude.install(prelude.names())
+given = prelude.builtins_module()
 PROGRAM = compile(base64.b64decode(PROGRAM), "solution.py", "exec")
 """
 _SCRIPT = """
-exec(PROGRAM, {"__name__": "__main__", "__builtins__": __builtins__})
+scope = {"__name__": "__main__"}
+prelude.install(given, scope)
+exec(PROGRAM, scope)
 """
 _CALL = """
 module = types.ModuleType("solution")
+prelude.install(given, module.__dict__)
 exec(PROGRAM, module.__dict__)
 request = json.loads(sys.stdin.read())
 mark = request.pop("mark")

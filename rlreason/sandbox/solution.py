@@ -25,10 +25,10 @@ _STREAMS = {f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/f
 _STREAMS |= {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
-def run_script(source: bytes, names: dict[str, Any]) -> int:
+def run_script(source: bytes, given: types.ModuleType) -> int:
     """Runs the program as `__main__` on the real standard streams. Its exit status.
 
-    names: of `prelude`.
+    given: the builtins module of `prelude`.
 
     Ends as the interpreter does: threads joined, exit functions called, names let go (which flushes files that the
     program opened on its output), streams flushed.
@@ -41,8 +41,8 @@ def run_script(source: bytes, names: dict[str, Any]) -> int:
         stream = io.TextIOWrapper(buffered, encoding="utf-8", errors=errors, line_buffering=number == 2)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    _name_streams()
-    prelude.install(names)
+    _name_streams(given)
+    prelude.install(given, module.__dict__)
     status = 0
     try:
         exec(compile(source, FILE_NAME, "exec"), module.__dict__)
@@ -62,7 +62,7 @@ def run_script(source: bytes, names: dict[str, Any]) -> int:
     return status & 255
 
 
-def _name_streams() -> None:
+def _name_streams(given: types.ModuleType) -> None:
     """Lets the program open its streams by their paths, which need a /proc that it does not have."""
     opened, descriptor = io.open, os.open
 
@@ -78,7 +78,7 @@ def _name_streams() -> None:
         number = stream(path)
         return descriptor(path, *args, **options) if number is None else number
 
-    builtins.open = io.open = open_file
+    builtins.open = vars(given)["open"] = io.open = open_file
     os.open = open_descriptor
 
 
@@ -89,11 +89,11 @@ def _flush_outputs() -> None:
         sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-def serve_functions(source: bytes, names: dict[str, Any], requests: int, replies: int) -> None:
-    """Loads the program as a module, then answers calls until the judge hangs up. `names`: of `prelude`."""
+def serve_functions(source: bytes, given: types.ModuleType, requests: int, replies: int) -> None:
+    """Loads the program as a module, then answers calls until the judge hangs up. given: as in `run_script`."""
     sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, "rw"[fd > 0], False)) for fd in range(3))
     module = _new_module("solution")
-    prelude.install(names)
+    prelude.install(given, module.__dict__)
     try:
         exec(compile(source, FILE_NAME, "exec"), module.__dict__)
     except BaseException as error:

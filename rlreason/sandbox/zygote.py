@@ -52,7 +52,7 @@ class Zygote:
         self.ruleset = confine.python_ruleset(abi, readable)
         confine.filter_program("python", 0, abi)  # built once, for all children
         self.null = os.open("/dev/null", os.O_RDWR)
-        self.names = prelude.names()
+        self.builtins = prelude.builtins_module()  # for programs
         self.folders: set[str] = set()
         self.confined: dict[int, int] = {}
         """Of each child the pipe on which it says, before it reads the program, that it is confined."""
@@ -101,7 +101,7 @@ class Zygote:
 
     def _script(self, order: dict[str, Any], source: int, stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
         def body() -> int:
-            return solution.run_script(_take(source), self.names)
+            return solution.run_script(_take(source), self.builtins)
 
         return self._wait(order, self._fork(order, body, {0: stdin, 1: stdout, 2: stderr}, {source}))
 
@@ -109,7 +109,7 @@ class Zygote:
         answers, questions = os.pipe(), os.pipe()  # from and to the program
 
         def program() -> int:
-            solution.serve_functions(_take(source), self.names, questions[0], answers[1])
+            solution.serve_functions(_take(source), self.builtins, questions[0], answers[1])
             return 0
 
         def judge() -> int:

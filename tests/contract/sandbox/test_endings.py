@@ -62,7 +62,7 @@ FLOODS = {
         "def go():\n    while True: os.write(1, b'x' * 65536)\nfor _ in range(8): threading.Thread(target=go).start()"
     ),
     "on every descriptor": (
-        "for fd in range(3, 200):\n    try: os.write(fd, b'x')\n    except OSError: pass\nprint('x' * (9 << 20))"
+        "for fd in range(3, 200):\n    try: os.write(fd, b'x')\n    except OSError: pass\nprint('x' * (13 << 20))"
     ),
 }
 BOMBS = {

@@ -237,10 +237,10 @@ HOLES = {
 @pytest.mark.parametrize(("text", "instead", "found"), HOLES.values(), ids=HOLES)
 def test_the_self_test_finds_a_hole(text: str, instead: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     python = usable_python("landlock")
-    sources = dict(host_module._SOURCES)
+    sources = dict(host_module.SOURCES)
     assert sources["confine"].count(text) == 1
     sources["confine"] = sources["confine"].replace(text, instead)
-    monkeypatch.setattr(host_module, "_SOURCES", list(sources.items()))
+    monkeypatch.setattr(host_module, "SOURCES", list(sources.items()))
     host = Host("landlock", python)
     try:
         with pytest.raises((Unavailable, host_module.Lost), match=found):
