@@ -192,7 +192,7 @@ _HEAD = re.compile(
     r"[ \t:：*_]*",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^[^\w\n]*(?:(?:the|my|final|correct) )*answers?[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+_HEADING = re.compile(r"^[^\w\n]*(?:(?:the|my|final|correct) )*answers?[^\w\n$\\]*$", re.IGNORECASE | re.MULTILINE)
 _BEGUN = re.compile(rf"(?:{_HEAD.pattern}|^[ \t]*####)[\s:*_]*(?:\$+|\\[(\[])?\s*\Z", re.IGNORECASE | re.MULTILINE)
 _DENIAL = re.compile(r"(?:definitely |certainly )?not\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(

@@ -91,7 +91,7 @@ SCRIPTS = [
 ]  # fmt: skip
 DISPLAYED = [
     "The final answer is\n\\[\n58\n\\]", "The final answer is:\n$$\n58\n$$\n", r"The final answer is \(58\).",
-    "**Final Answer**\n\n58", "## Answer\n\n$$58$$\n\nBecause 29*2 = 58 and 3 is odd.",
+    "Answer $$\n58\n$$", "**Final Answer**\n\n58", "## Answer\n\n$$58$$\n\nBecause 29*2 = 58 and 3 is odd.",
     "Answer:\nThere are 50 + 8 = 58 apples in 3 boxes. So 58.",
 ]  # fmt: skip
 GOLDS = [
