@@ -76,7 +76,7 @@ def split_files(path: Path, split: str, name: str | None) -> list[Path]:
         return [path]
     folder = path / name if name is not None else path
     if not folder.is_dir():
-        raise UserError(f"data `{path}`: is no file, and there is no folder `{name}` in it")
+        raise UserError(f"data `{path}`: " + (f"there is no folder `{name}` in it" if name else "is no file"))
     try:
         files = sorted(_data_files(folder))
     except OSError as error:

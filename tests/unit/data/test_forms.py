@@ -188,3 +188,10 @@ def test_other_rows_are_told_what_they_are_or_could_be() -> None:
     assert "row 1" in refusal([{"human": "3+4=", "assistant": "7"}, {"human": "3+4=", "assistant": None}])
     assert "no form" in refusal(["3+4=7"])
     assert "no rows" in refusal([])
+
+
+@pytest.mark.parametrize("asked", [None, 7, 7.5, {"a": 1}])
+def test_an_instruction_that_is_no_text_is_not_made_one(asked: object) -> None:
+    row = {"instruction": "a", "input": "x", "output": "y"}
+    with pytest.raises(UserError, match="row 1: `instruction` is .*, not text"):
+        conversations([row, row | {"instruction": asked}], "data")

@@ -38,6 +38,8 @@ PAIR = {"prompt": "2+2=", "chosen": "4", "rejected": "5"}
         ({"prompt": "a", "chosen": "b", "rejected": ""}, Preference(prompt="a", responses=("b", ""), places=(1, 2))),
         ({"prompt": TURN, "chosen": "4", "rejected": "5"},
          Preference(prompt=tuple(TURN), responses=("4", "5"), places=(1, 2))),
+        ({"prompt": [{**TURN[0], "name": None, "tool_calls": None}], "chosen": "4", "rejected": "5"},
+         Preference(prompt=tuple(TURN), responses=("4", "5"), places=(1, 2))),
         # whole conversations, as UltraFeedback has them
         ({"chosen": [*TURN, {"role": "assistant", "content": "4"}],
           "rejected": [*TURN, {"role": "assistant", "content": "5"}]},
@@ -72,6 +74,11 @@ def test_margins_are_read_where_they_are_asked_for(write: Write) -> None:
         ({"chosen": [*TURN], "rejected": [*TURN]}, "`chosen` is a list, but no messages that end in the assistant's"),
         ({"chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "4"}],
           "rejected": [*TURN, {"role": "assistant", "content": "5"}]}, "do not begin with the same prompt"),
+        ({"prompt": [*TURN, {"role": "assistant", "content": "2+2"}], "chosen": "4", "rejected": "5"},
+         "ends in an assistant turn"),
+        ({"prompt": [{"role": "system", "content": "s"}] * 2 + TURN, "chosen": "4", "rejected": "5"},
+         "`prompt` has 2 system messages"),
+        ({"prompt": "a", "chosen": 4.0, "rejected": "5"}, "two answers or more, each of them text"),
     ],
 )  # fmt: skip
 def test_what_is_no_ranking_is_told_with_its_row(write: Write, row: dict[str, Any], message: str) -> None:

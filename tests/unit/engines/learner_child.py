@@ -408,14 +408,14 @@ def stopped(folder: Path) -> list[UpdateStats]:
     learner = _resumable()
     learner.skip_updates(1)
     stats = [(step(learner), learner.score(micro_batches(40)))[0] for _ in range(2)]
-    (folder / "checkpoint").mkdir()
-    learner.save_checkpoint(folder / "checkpoint")
+    (folder / "checkpoint[1]").mkdir()
+    learner.save_checkpoint(folder / "checkpoint[1]")
     return stats
 
 
 def resumed(folder: Path) -> dict[str, Any]:
     learner = _resumable()
-    learner.load_checkpoint(folder / "checkpoint")
+    learner.load_checkpoint(folder / "checkpoint[1]")
     start = learner.step
     stats = [step(learner) for _ in range(2)]
     return {"start": start, "stats": stats, "weights": weights(learner)}
@@ -423,7 +423,7 @@ def resumed(folder: Path) -> dict[str, Any]:
 
 def other_layout(folder: Path) -> list[str]:
     learners = [_resumable(zero_stage=1), _resumable(dtype="bfloat16")]
-    return [_error(lambda one=one: one.load_checkpoint(folder / "checkpoint")) for one in learners]
+    return [_error(lambda one=one: one.load_checkpoint(folder / "checkpoint[1]")) for one in learners]
 
 
 def full_disk(folder: Path) -> str:
