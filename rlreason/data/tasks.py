@@ -142,7 +142,7 @@ def _gold(value: Any, where: str) -> str:
             return str(value.isoformat())
     what = {float: "NaN or infinite", bytes: "bytes, not text", type(None): "null"}.get(type(value))
     if isinstance(value, Mapping):
-        what = f"an object; name one of its keys, such as `answer_column: COLUMN.{next(iter(value), 'KEY')}`"
+        what = f"an object; name the key that holds it, such as `answer_column: answer.{next(iter(value), 'key')}`"
     raise UserError(f"{where} is no gold: it is {what or f'a {type(value).__name__}: {value!r:.40}'}")
 
 

@@ -184,7 +184,10 @@ def test_a_number_reaches_the_reward_with_its_digits_and_columns_stay_numbers(tm
         ("[]", "row 1: `answer` is an empty list"),
         ("NaN", "row 1: `answer` is no gold: it is NaN"),
         ("-Infinity", "it is NaN or infinite"),
-        ('{"ground_truth": "42"}', "row 1: `answer` is no gold: it is an object; name one of its keys"),
+        (
+            '{"ground_truth": "42"}',
+            "it is an object; name the key that holds it, such as `answer_column: answer.ground",
+        ),
         ('""', "row 1: `answer` is empty text"),
         ("null", "row 1: `answer` is null, and other rows have a gold"),
     ],
