@@ -79,7 +79,7 @@ def values_of(root: Any) -> Values:
             waiting.extend([] if node.next is None else [node.next])
         else:
             waiting.extend((node.left, node.right))
-    while values and values[-1] is None:
+    while values and values[-1] is None and not hasattr(root, "next"):  # a missing child, not a value
         values.pop()
     return values
 
