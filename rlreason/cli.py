@@ -114,10 +114,11 @@ def evaluate(
 @app.command(name="check-reward")
 def check_reward(
     function: Annotated[
-        str, typer.Argument(metavar="FILE.py:FN", help="The reward; or a stage's file, for all of its rewards.")
+        str,
+        typer.Argument(metavar="FILE.py:FN|STAGE.yaml", help="The reward; or a stage's file, for all of its rewards."),
     ],
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Rows with prompts and golds; a stage has its own.")
+        str | None, typer.Argument(metavar="DATA", help="Rows with prompts and golds; a stage has its own.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows that are read, from the start.")] = 200,
     seconds: Annotated[float, typer.Option(min=0.1, help="Scoring stops after so long.")] = 2.5,

@@ -265,10 +265,10 @@ def conclude_all(results: Sequence[tuple[str, str, DryRun]], sets: Sequence[str]
         if status and (found.broken() or found.changed):
             return 1, f"{reward} on {name}: {conclusion}"
     with_gold = [
-        name for name in sets if any(n == name and found.form and _reads_gold(found.reward) for _, n, found in results)
+        name for name in sets if any(n == name and found.form and reads_gold(found.reward) for _, n, found in results)
     ]
     for name in with_gold:
-        those = [(reward, found) for reward, where, found in results if where == name and _reads_gold(found.reward)]
+        those = [(reward, found) for reward, where, found in results if where == name and reads_gold(found.reward)]
         if those and all(conclude(found)[0] for _, found in those):
             told = "; ".join(f"{reward}: {conclude(found)[1]}" for reward, found in those)
             return 1, f"NO REWARD TELLS GOLD FROM CORRUPTED ANSWERS on {name}: {told}"
@@ -276,7 +276,8 @@ def conclude_all(results: Sequence[tuple[str, str, DryRun]], sets: Sequence[str]
     return 0, f"OK: no reward breaks{told}"
 
 
-def _reads_gold(reward: RewardConfig) -> bool:
+def reads_gold(reward: RewardConfig) -> bool:
+    """It asks whether the gold was found, as far as is known."""
     return not reward.path.startswith(tuple(SHIPPED + name for name in _NOT_ABOUT_GOLD))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, conclude, kinds_of, mean
+from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, conclude, kinds_of, mean, reads_gold
 from rlreason.rewards.probes import EVERY_CANDIDATE, FALSE_SENTENCE
 
 NUM_SAMPLES = 3
@@ -45,7 +45,10 @@ def summary(results: Sequence[tuple[str, str, DryRun]], untried: Mapping[str, st
     """A line for each reward of a stage; `untried`: names, and why. The conclusion is the last line."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     for reward, name, found in results:
-        console.print(f"{reward} on {name}: {conclude(found)[1]}")
+        line = conclude(found)[1]
+        if not (reads_gold(found.reward) or found.broken() or found.changed):
+            line = f"it works, and is not about the gold: {len(found.verdicts)} responses have a verdict"
+        console.print(f"{reward} on {name}: {line}")
     for reward, why in untried.items():
         console.print(f"{reward}: {why}")
     console.print(f"\n{conclusion}")
