@@ -389,11 +389,11 @@ _MARK = re.compile(r"'|\^\s*(?:T(?![a-zA-Z])|\{\s*(?:T|\\top|\(\w+\))\s*\}|\\top
 _BEYOND_ALGEBRA = re.compile(
     r"\\(?:to|implies|iff|land|lor|neg|cap|cup|setminus|subset|subseteq|supset|supseteq|notin|in|forall|exists|mid|nmid|"
     r"parallel|perp|cong|sim|simeq|propto|circ|oplus|otimes|mathbb|mathcal|aleph|langle|nabla|partial|iint|oint|equiv|"
-    r"pmod|bmod|mod|inf|sup|arg|det|vdash|models|top|bot|dagger|star|ast|prec|succ)(?![a-zA-Z])|\\\||[|:\[]|\^\s*\{?\s*\*"
+    r"pmod|bmod|mod|inf|sup|arg|det|vdash|models|top|bot|dagger|dag|star|ast|prec|succ)(?![a-zA-Z])|\\\||[|:\[]|\^\s*\{?\s*\*"
 )
 
 
-_ONE_IN_BRACES = re.compile(r"\{(\w)\}")
+_ONE_IN_BRACES = re.compile(r"\{([\w*])\}")
 
 
 def _dropped(text: str) -> list[str]:
@@ -404,7 +404,7 @@ def _dropped(text: str) -> list[str]:
 
 def _is_well_formed(text: str) -> bool:
     """Sets, logic, geometry: mathematics that is written well and is none of the parser's."""
-    whole = len(split(text + " ,", ",")) > 1 and re.search(r"[-+*/^_=<>\\]\s*$", text) is None
+    whole = len(split(text + " ,", ",")) > 1 and re.search(r"(?<!\^)[-+*/^_=<>\\]\s*$", text) is None
     return whole and _BEYOND_ALGEBRA.search(text) is not None
 
 

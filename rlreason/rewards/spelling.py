@@ -13,8 +13,10 @@ _SYNONYMS = {"tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "arctg": 
              "sh": "sinh", "ch": "cosh", "th": "tanh", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh",
              "lg": "log", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}  # fmt: skip
 _TYPES = r"(?:text|textrm|textup|textit|textsf|mathrm|mathit|mathsf|mathnormal|operatorname\*?)"
-_UPRIGHT_FUNCTION = re.compile(rf"\\{_TYPES}\s*\{{\s*({_FUNCTIONS}|{'|'.join(_SYNONYMS)})\s*\}}")
+_UPRIGHT_FUNCTION = re.compile(rf"(?<!_)(?<!_\{{)\\{_TYPES}\s*\{{\s*({_FUNCTIONS}|{'|'.join(_SYNONYMS)})\s*\}}")
 _SYNONYM = re.compile(rf"\\({'|'.join(_SYNONYMS)})(?![a-zA-Z])")
+_ACCENT = re.compile(r"\\(?:wide)?(hat|tilde)(?=\s*\{)|\\(bar|dot)\s+([a-zA-Z])(?![a-zA-Z])")
+_CHOOSE = re.compile(r"^\s*(\w+)\s*\\choose\s+(\w+)\s*$")
 _BOLD_TYPES = r"\\(?:mathbf|boldsymbol|bm|pmb)"
 _BOLD = re.compile(rf"(?:{_BOLD_TYPES}|\\textbf)\s*\{{\s*(\\?[a-zA-Z]+)\s*\}}|{_BOLD_TYPES}\s+([a-zA-Z])(?![a-zA-Z])")
 _LETTER = re.compile(rf"\\{_TYPES}\s*\{{\s*([a-zA-Z])\s*\}}")
@@ -43,6 +45,8 @@ def one_spelling(text: str) -> str:
     if "\\" not in text and "floor" not in text and "ceil" not in text:
         return text
     text = _BOLD.sub(_bold, text)
+    text = _ACCENT.sub(lambda match: rf"\{match[1]}" if match[1] else rf"\{match[2]}{{{match[3]}}}", text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _UPRIGHT_FUNCTION.sub(lambda match: "\\" + _SYNONYMS.get(match[1], match[1]) + " ", text)
     text = _SYNONYM.sub(lambda match: "\\" + _SYNONYMS[match[1]] + " ", text)
     text = _SIGN.sub(lambda match: "\\" + _SIGNS[match[1]], text)

@@ -59,7 +59,7 @@ def split_unit(text: str, *, bare_capitals: bool = False) -> tuple[str, str]:
     without_commands = re.sub(r"\\[a-zA-Z]+", "", number)
     if not number or number[-1] in "=+-*/^_<>,(" or not (any(map(str.isdigit, number)) or match["command"]):
         return text, ""
-    if bare and any(map(str.isalpha, without_commands)):
+    if bare and (any(map(str.isalpha, without_commands)) or "\\int" in number):
         return text, ""  # the words may go on with a product of variables
     atoms = _atoms(match.group())
     words = [word for word, _ in atoms]

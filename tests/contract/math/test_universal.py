@@ -80,8 +80,9 @@ CANDIDATES = list(dict.fromkeys([
 ]))  # fmt: skip
 _GOLDS = r"""
 x=16 | y=2x+1 | x^2+y^2=1 | y=x^2 | x+y=5 | f(x)=x^2+1 | a_n=2n+1 | y=\frac{1}{x} | 3x-4y+7=0 | y=0 | E=mc^2
-\sin x=1 | \frac{x^2}{4}+\frac{y^2}{9}=1 | y-3=2(x-1) | x=\frac{\pi}{4}+k\pi | r=2\cos\theta | z=1+i | |z|=1 | y'=2x
-x^2-5x+6=0 | e^x=3 | x=2y | xy=1 | \frac{y}{x}=2 | a^2+b^2=c^2 | x+y+z=3 | x^3=1 | e^{i\pi}=-1 | y=\ln x | z=x^2-y^2
+\sin x=\frac13 | \frac{x^2}{4}+\frac{y^2}{9}=1 | y-3=2(x-1) | x=\frac{\pi}{4}+k\pi | r=2\cos\theta | z=1+i | |z|=6
+y'=2x
+x^2-5x+6=0 | e^x=3 | x=2y | xy=8 | \frac{y}{x}=2 | a^2+b^2=c^2 | x+y+z=3 | x^3=27 | e^{i\pi}=-1 | y=\ln x | z=x^2-y^2
 x=1, y=2 | x=-5, p=3 | x=2 \text{ or } x=3 | (x,y)=(1,2) | a=1,b=2,c=3 | x>1 | x\le -2 | 1<x<3 | x+y>1 | x^2+y^2\le 4
 x\ne 3 | a>b | |x|<3 | x<1\text{ or }x>2 | x \ge 1 \land x \ne 3 | \frac{a+b}{2}\ge\sqrt{ab} | 0<a<b | (1,\infty)
 (-\infty,2] | [1,2) | (3,4) | [0,1] | (-\infty,1)\cup(2,\infty) | [1,2]\cup\{5\} | \mathbb{R}\setminus\{7\}
