@@ -16,10 +16,7 @@ from typing import Any
 from rlreason.config.data import TaskConfig
 from rlreason.data.forms import check_prompt, is_messages, without_nulls
 from rlreason.data.json_rows import Row, Spelled, SpelledInteger, plain
-from rlreason.data.rows import fingerprint as fingerprint
 from rlreason.data.rows import load_rows, origin, require_column
-from rlreason.data.rows import open_rows as open_rows
-from rlreason.data.rows import texts_of as texts_of
 from rlreason.types import Task, UserError, read_tests
 
 ANSWER = "answer"
