@@ -219,6 +219,11 @@ def _named_values(found: Structure) -> dict[str, str]:
     return named if len(named) == len(found.parts) else {}
 
 
+def _repeats_a_name(found: Structure) -> bool:
+    names = [equation_sides(part)[0] for part in found.parts if "=" in part]
+    return len(set(names)) < len(names)
+
+
 def _as_point(side: Structure, values: dict[str, str], other: Structure) -> Structure:
     """Values with names stand as written; for a point in brackets in the order x, y, z."""
     if other.kind == "tuple" and values.keys() <= set("xyz"):
@@ -242,6 +247,8 @@ def _by_structure(
             return _no("values of other names")
         answers = {name: answers[name] for name in golds}
     if kinds == {"list", "tuple"} or (kinds == {"list"} and (answers or golds)):
+        if any(_repeats_a_name(side) for side in (given, wanted)):
+            return _no("several values of one name for a point")
         # Numbers without brackets may be a point, and then stand in its order, as `x=1, y=2` does.
         points = _as_point(given, answers, wanted), _as_point(wanted, golds, given)
         return _equal_parts(*points, budget, nesting)
