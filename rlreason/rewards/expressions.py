@@ -24,11 +24,11 @@ class Expression:
     """What is left of an operation whose head is prose: `* 5` of "3 apples * 5", `(5)` of "floor(5)"."""
 
 
-def expressions(text: str) -> list[Expression]:
-    """In the order of the text; none overlaps another."""
+def expressions(text: str, start: int = 0) -> list[Expression]:
+    """Those from `start` on, in the order of the text; none overlaps another."""
     found: list[Expression] = []
-    position = 0
-    for group in _GROUP.finditer(text):
+    position = start
+    for group in _GROUP.finditer(text, start):
         content = group[group.lastgroup or 0]
         if group.lastgroup == "spaced" and has_words(content):
             continue

@@ -206,7 +206,9 @@ _CLAUSE_END = re.compile(
 def _phrased(text: str) -> tuple[str, ...]:
     """What the last "the answer is" says, or the line below the last heading "Answer"."""
     heads = sorted([*_HEAD.finditer(text), *_HEADING.finditer(text)], key=lambda head: head.end())[-8:]
-    found = expressions(text) if heads else []
+    if not heads:
+        return ()
+    found = expressions(text, heads[0].end())
     spans: list[_Span] = []
     for head in heads:
         end = _clause_end(text, head.end(), found)

@@ -10,7 +10,7 @@ import re
 from rlreason.rewards.expressions import Expression, expressions, has_words
 from rlreason.rewards.units import is_unit, split_unit
 
-MARKUP = " \t\r\n*_\"'“”"
+MARKUP = " \t\r\n*_`\"'“”"
 NOTHING = ("",)
 """An answer that was begun and not ended."""
 
@@ -42,7 +42,7 @@ _DOUBT = (
 )
 _DOUBT_OR_VARIABLE = re.compile(rf"\b(?:{_DOUBT})|(?<![\w'’])[b-hj-zB-HJ-Z](?![\w'’.])", re.IGNORECASE)
 _OFFERED = re.compile(r"\b(?:or|either|maybe|perhaps|possibly)\b", re.IGNORECASE)
-_NUMBER_WORD = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred)"
+_NUMBER_WORD = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred)"
 _FRACTION_AFTER = re.compile(rf"\b{_NUMBER_WORD}\s+(?:and\s+)?$", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(?:minus|negative)\s*$", re.IGNORECASE)
 _CHANGED_BEFORE = re.compile(
@@ -54,8 +54,8 @@ _CHANGED_BEFORE = re.compile(
 _CHANGED_AFTER = re.compile(
     r"\s*(?:hundred|dozen|halves|(?:thir|four|fif|six|seven|eigh|nin|ten|hundred)th?s|squared|cubed|factorial|pi|"
     rf"(?:less|more|fewer|greater) than|times {_NUMBER_WORD}|"
-    rf"and {_NUMBER_WORD}[ -](?:half|thirds?|quarters?|\w+th)s?|and half|plus|minus|mod(?:ulo)?|(?:in )?base|to the|"
-    r"mil|mille|millones|tausend|million\w*|тыс\w*|млн|миллион\w*)(?!\w)"
+    rf"and (?:an?|{_NUMBER_WORD})[ -](?:half|thirds?|quarters?|\w+th)s?|and half|plus|minus|mod(?:ulo)?|(?:in )?base|"
+    r"to the|mil|mille|millones|tausend|million\w*|тыс\w*|млн|миллион\w*)(?!\w)"
     r"|\s*(?:[万億亿萬만억]|[百백](?!分)|[千천](?![克米卡瓦帕])|.?半|लाख|करोड़|ألف|مليون|ล้าน|พัน|หมื่น|แสน)\w*",
     re.IGNORECASE,
 )
@@ -145,10 +145,15 @@ _ALTERED = re.compile(r"\b(?:twice|half(?: of)?|double|triple|(?:square|cube)(?:
 _FRACTION = re.compile(r"\d+/\d+|\\[dt]?frac.*|[½⅓⅔¼¾]", re.DOTALL)
 
 
+_TAIL_CHARS = 1500
+"""Enough for a matrix; the last lines alone are read, which saves time."""
+
+
 def last_values(text: str) -> tuple[str, ...]:
     """The last expression of the prose, with those offered beside it: `3 or 5`, `x = 1 and y = 2`. An operand or the
     fraction of a mixed number (`5 plus 1/2`, `two and 1/2`) does not stand alone. NOTHING if the text breaks off in
     an expression, () if it holds none."""
+    text = text[text.rfind("\n", 0, max(0, len(text) - _TAIL_CHARS)) + 1 :]
     if is_open(text.rpartition("\n\n")[2]):
         return NOTHING
     found = expressions(text)

@@ -2,7 +2,7 @@
 
 MENDED are the cases that the reading of prose was mended against. FRESH was written after that and before the code had
 seen it: 217 of 233 were right at first sight, 9 wrong answers were taken (one of these by a wrong label) and 7 right
-ones refused.
+ones refused. SECOND came after that: 82 of 86, no wrong answer taken.
 """
 
 from rlreason.rewards.math import verify
@@ -460,6 +460,93 @@ FRESH: list[tuple[str, str, bool]] = [
     ("45", "45 + 1", False),
     ("46", "45 + 1", True),
 ]
+SECOND: list[tuple[str, str, bool]] = [
+    ("6", "The answer is 6 because 12/2 = 6", True),
+    ("6", "The answer is six, i.e., 6.", True),
+    ("6", "So she has 6 left.", True),
+    ("6", "So she has 6 left, while he has 4.", False),
+    ("1/2", "The probability is 1/2, or 50%.", True),
+    ("0.5", "The answer is 1/2 or 0.5.", True),
+    ("1/2", "The answer is \\frac{1}{2} = 0.5.", True),
+    ("120", "It takes 2 hours, i.e. 120 minutes.", True),
+    ("75", "75% of them passed, so the answer is 75.", True),
+    ("8", "The answer is $8.", True),
+    ("8", "The answer is $8.00, to be paid in cash.", True),
+    ("8", "The answer is €8.", True),
+    ("1000", "The answer is 1 000.", True),
+    ("1000", "The answer is 1,000 meters away.", True),
+    ("3", "The answer is x = 3.", True),
+    ("3", "The answer is x=3 apples", True),
+    ("4", "The answer is x > 4", False),
+    ("x>4", "The answer is x > 4.", True),
+    ("x>4", "The answer is $x > 4$, as x is positive.", True),
+    ("2\\sqrt{3}", "The answer is 2√3.", True),
+    ("2\\sqrt{3}", "The answer is $2\\sqrt{3}$ cm.", True),
+    ("3", "The answer is 2√3.", False),
+    ("\\pi", "The answer is π.", True),
+    ("2\\pi", "The answer is 2π units.", True),
+    ("2", "The answer is 2π units.", False),
+    ("e^2", "The answer is e^2.", True),
+    ("2", "The answer is e^2.", False),
+    ("5!", "The answer is 5!/2!", False),
+    ("60", "The answer is 5!/2!", True),
+    ("12", "The total is **12** apples", True),
+    ("12", "**12** is the total", True),
+    ("12", "The answer, 12, is right.", True),
+    ("12", "I get 12 as the answer.", True),
+    ("12", "12 is the answer.", True),
+    ("12", "Is it 12? Yes, it is 12.", True),
+    ("11", "12 is the answer, not 11.", False),
+    ("7", "Step 7: done. The answer is 9.", False),
+    ("9", "The answer is 9\n\n---\nStep 7: verify", True),
+    ("9", "Final answer: 9\n\n(Problem 12)", True),
+    ("9", "The answer is 9.\n\nNote: 8 would be wrong.", True),
+    ("A", "The answer is A, Paris.", True),
+    ("A", "Both A and B.", False),
+    ("no solution", "The answer is: no solution.", True),
+    ("\\text{no solution}", "There is no solution.", False),
+    ("Evelyn", "The answer is Evelyn, who ran fastest.", True),
+    ("Evelyn", "The answer is Evelyn or Briana.", False),
+    ("(1,2)", "The answer is $(1,2)$ and nothing else.", True),
+    ("(1,2)", "The answer is the point (1, 2).", True),
+    ("2", "The answer is the point (1, 2).", False),
+    ("[0,1)", "The answer is the interval [0, 1).", True),
+    ("4", "Let y = 4.", True),
+    ("5", "There are 5-year-old twins", True),
+    ("2024", "In 2024.", True),
+    ("3.14", "about 3.14", True),
+    ("3", "3.14", False),
+    ("3", "```python\nprint(3)\n```\n3", True),
+    ("14", "The answer is\n\n14\n\n", True),
+    ("14", "The answer is:\n- 14", True),
+    ("14", "**Answer:**\n\n$$x = 14$$", True),
+    ("14", "Answer: \\text{14}", True),
+    ("14", "Answer: \\textbf{14}", True),
+    ("14", "Answer: `14`", True),
+    ("14", "The answer is `14`.", True),
+    ("14", "Ans: 14", True),
+    ("14", "The final answer: 14 (fourteen)", True),
+    ("14", "The answer is ~14", True),
+    ("14", "The answer is ≈ 14", True),
+    ("14", "\\boxed{14}$", True),
+    ("14", "$\\boxed{14.}$", True),
+    ("14", "\\boxed{14}\\boxed{15}", False),
+    ("15", "$a = \\boxed{14}$\n\n$b = \\boxed{15}$", False),
+    ("15", "So $\\boxed{14}$ is wrong. $\\boxed{15}$", True),
+    ("15", "\\boxed{14} \\to \\boxed{15}", True),
+    ("14", "\\boxed{14}\n\n\\boxed{\\text{Done}}", False),
+    ("14", "<answer>14</answer> I hope it is correct, 15 was my first guess.", True),
+    ("1/3", "There is 1/3 left.", True),
+    ("3", "There is 1/3 left.", False),
+    ("1/3", "There is a 1/3 chance.", True),
+    ("1/3", "one in three, 1/3", True),
+    ("2/3", "The chance is 2 in 3.", False),
+    ("35", "5 dozen minus 25 is 35.", True),
+    ("12", "a dozen, 12", True),
+    ("25", "He gave 25 to charity", True),
+    ("100", "100 out of 100 points", False),
+    ("3", "3rd place", True),
+]
 
 
 def faults_of(rows: list[tuple[str, str, bool]]) -> list[str]:
@@ -477,5 +564,5 @@ def test_the_cases_that_were_mended() -> None:
 
 
 def test_fresh_responses() -> None:
-    faults = faults_of(FRESH)
-    assert not faults, f"{len(faults)} of {len(FRESH)} wrong\n" + "\n".join(faults)
+    faults = faults_of(FRESH + SECOND)
+    assert not faults, f"{len(faults)} of {len(FRESH + SECOND)} wrong\n" + "\n".join(faults)
