@@ -95,6 +95,7 @@ class _Scorer:
         self.golds: dict[tuple[str, str], Verdict] = {}
         """By task and response, so that the search for the form costs nothing twice."""
         self.num_second_chances = _NUM_SECOND_CHANCES
+        self.has_worked = False
 
     def gold(self, response: str, task: Task, kind: str = "gold") -> Verdict:
         if (task.id, response) not in self.golds:
@@ -114,9 +115,10 @@ class _Scorer:
             completion_ids=(0,) * num_tokens,
         )
         score, duration_s = self._timed(attempt)
-        if score.status == "timeout" and self.golds and self.num_second_chances:
+        if score.status == "timeout" and self.has_worked and self.num_second_chances:
             self.num_second_chances -= 1
             score, duration_s = self._timed(attempt)
+        self.has_worked |= score.status != "timeout"
         return Verdict(probe=probe, score=score, duration_s=duration_s)
 
     def _timed(self, attempt: Attempt) -> tuple[Score, float]:
