@@ -122,7 +122,7 @@ def run_path(
             recipe = _Recipe(steps, where, interrupts, force=force)
             todo = recipe.todo(again) if path.is_dir() else steps
             start_s = time.monotonic()
-            _require_ready(todo, where, is_recipe=path.is_dir(), resume=resume or bool(again))
+            _require_ready(todo, where, is_recipe=path.is_dir(), resume=resume or bool(again), force=force)
             if dry_run:
                 say(f"ready: {_names(todo)} checked in {time.monotonic() - start_s:.1f} s; nothing was started")
                 return
@@ -153,7 +153,7 @@ def run_path(
         raise RunError(f"cannot write {error.filename or where}: {error.strerror}") from None
 
 
-def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: bool) -> None:
+def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: bool, force: bool) -> None:
     """Raises UserError with all that can be known to be wrong before Ray starts."""
     from rlreason.stages.preflight import require_ready
 
@@ -165,10 +165,15 @@ def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: b
         config = resolve(step.config, where if is_recipe else None) if is_there or not is_recipe else step.config
         stages.append((step.name, config, step.shares_rewards))
     errors: list[UserError] = []
-    for check in (
-        lambda: None if is_recipe else require_stage_folder(where, resume=resume),
-        lambda: require_ready(stages, where),
-    ):
+
+    def require_folder() -> None:
+        if not is_recipe:
+            require_stage_folder(where, resume=resume)
+        if resume and not is_recipe and (where / "config.yaml").exists():
+            config = steps[0].config
+            check_resume(config, where, fingerprint(config, parents(config, None)), force=force)
+
+    for check in (require_folder, lambda: require_ready(stages, where)):
         try:
             check()
         except UserError as error:
