@@ -222,12 +222,29 @@ def submit(
     overrides: Overrides = None,
     address: Annotated[str, typer.Option(help="The cluster's job server, such as http://127.0.0.1:8265.")] = "",
     run_dir: Annotated[Path | None, typer.Option(help="Where results go, on storage that the cluster sees.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the job's output until it ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show the job's output until it ends; Ctrl-C leaves it running.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --run-dir.")] = False,
 ) -> None:
     """Run a stage or a recipe as a Ray job on a cluster."""
     from rlreason.jobs import submit_job
+    from rlreason.types import UserError
 
-    raise typer.Exit(submit_job(path, overrides or [], address, run_dir, follow))
+    if resume and run_dir is None:
+        raise UserError("--resume: say which run with --run-dir")
+    raise typer.Exit(submit_job(path, overrides or [], address, run_dir, follow=follow, resume=resume))
+
+
+@app.command()
+def stop(
+    job: Annotated[str, typer.Argument(metavar="ID", help="What `rlreason submit` said, such as raysubmit_...")],
+    address: Annotated[str, typer.Option(help="The cluster's job server.")],
+) -> None:
+    """Stop a job that was submitted; it writes a checkpoint first, from which `submit --resume` goes on."""
+    from rlreason.jobs import stop_job
+
+    stop_job(job, address)
 
 
 def main() -> None:

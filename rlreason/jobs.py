@@ -1,4 +1,4 @@
-"""`rlreason submit`: the same run as a Ray job on a cluster.
+"""`rlreason submit`: the same run as a Ray job on a cluster; `rlreason stop` ends one.
 
 The resolved configuration, `reward_fns/` of the working directory, small files below it that the configuration names,
 and the package itself travel with the job. What else is named by path (models, data) and `--run-dir` must be on storage
@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,15 @@ from rlreason.types import RunError, UserError, first_line
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+STOP_S = 60
+"""Seconds that a job has to write a checkpoint after it was told to stop."""
 MAX_FILE_BYTES = 10 << 20
 """Larger files do not travel with the job."""
 
 
-def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | None, follow: bool) -> int:
+def submit_job(
+    path: Path, overrides: list[str], address: str, run_dir: Path | None, *, follow: bool, resume: bool = False
+) -> int:
     """Submits and, with `follow`, waits. Returns the exit status: 0 submitted or succeeded, 1 the job failed."""
     steps = load_steps(path, overrides)  # A mistake is told here, not from a node far away.
     if not address:
@@ -37,13 +42,50 @@ def submit_job(path: Path, overrides: list[str], address: str, run_dir: Path | N
     client = _client(address)
     with tempfile.TemporaryDirectory() as packed:
         shown = _pack(path, steps, Path(packed))
-        words = ["python", "-m", "rlreason", "run", shown, "--run-dir", str(where)]
+        words = ["python", "-m", "rlreason", "run", shown, "--run-dir", str(where), *(["--resume"] if resume else [])]
+        # Ray would kill a job 3 seconds after it was told to stop: too soon for a checkpoint.
+        env = {"working_dir": packed, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}}
         try:
-            job = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": packed})
+            job = client.submit_job(entrypoint=shlex.join(words), runtime_env=env)
         except (OSError, RuntimeError, ValueError) as error:
             raise RunError(f"submit: {address} did not take the job: {first_line(error)}") from None
-    say(f"submitted {job}; run directory {where}; follow with: ray job logs --address {address} --follow {job}")
-    return _follow(client, job) if follow else 0
+    again = ["rlreason", "submit", str(path), *overrides, "--address", address, "--run-dir", str(where), "--resume"]
+    say(f"submitted {job}; run directory {where}")
+    say(f"  follow: {_follow_command(address, job)}\n  stop:   {_stop_command(address, job)}")
+    say(f"  resume: {shlex.join(again)}")
+    return _follow(client, job, address) if follow else 0
+
+
+def stop_job(job: str, address: str) -> None:
+    """Tells a job to stop, as Ctrl-C would, and waits until it has ended."""
+    from ray.job_submission import JobStatus
+
+    client = _client(address)
+    try:
+        status = client.get_job_status(job)
+        if status.is_terminal():
+            say(f"{job} had ended already: {status.value}")
+            return
+        client.stop_job(job)
+        say(f"{job} is told to stop; it writes a checkpoint first")
+        deadline_s = time.monotonic() + STOP_S + 10
+        while not (status := client.get_job_status(job)).is_terminal():
+            if time.monotonic() > deadline_s:
+                raise RunError(f"job {job} has not stopped within {STOP_S + 10} s; stop it again, or end its cluster")
+            time.sleep(0.5)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise UserError(f"stop: {address} knows no job {job}: {first_line(error)}") from None
+    say(f"{job}: {'stopped' if status == JobStatus.STOPPED else status.value}")
+
+
+def _follow_command(address: str, job: str) -> str:
+    return f"ray job logs --address {address} --follow {job}"
+
+
+def _stop_command(address: str, job: str) -> str:
+    return f"rlreason stop {job} --address {address}"
 
 
 def _client(address: str) -> "JobSubmissionClient":
@@ -87,11 +129,16 @@ def _pack(path: Path, steps: list[Step], target: Path) -> str:
     folder = Path("configs") / path.resolve().name if path.is_dir() else Path("configs")
     (target / folder).mkdir(parents=True, exist_ok=True)
     for step in steps:
-        (target / folder / f"{step.name}.yaml").write_text(dump(step.config), encoding="utf-8")
+        text = dump(step.config)
+        if step.shares_rewards:
+            # There as here: a shared file may have rewards for which this stage has no task.
+            (target / folder / f"shared-{step.name}.yaml").write_text(text, encoding="utf-8")
+            text = f"extends: shared-{step.name}.yaml\n"
+        (target / folder / f"{step.name}.yaml").write_text(text, encoding="utf-8")
     return str(folder if path.is_dir() else folder / f"{path.stem}.yaml")
 
 
-def _follow(client: "JobSubmissionClient", job: str) -> int:
+def _follow(client: "JobSubmissionClient", job: str, address: str) -> int:
     import aiohttp
     from ray.job_submission import JobStatus
 
@@ -100,7 +147,11 @@ def _follow(client: "JobSubmissionClient", job: str) -> int:
             print(lines, end="", flush=True)
 
     try:
-        asyncio.run(tail())
+        try:
+            asyncio.run(tail())
+        except KeyboardInterrupt:
+            say(f"\n{job} goes on; follow: {_follow_command(address, job)}; stop: {_stop_command(address, job)}")
+            return 0
         status = client.get_job_status(job)
     except (OSError, RuntimeError, aiohttp.ClientError) as error:
         raise RunError(f"job {job}: the job server went away: {first_line(error)}") from None

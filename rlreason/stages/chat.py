@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from rlreason.config.schema import RolloutConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer, stop_ids
+from rlreason.data.preferences import SCORES
 from rlreason.stages.job import require_model
 from rlreason.stages.lineage import read_manifest
 from rlreason.types import Message, RunError, Task, UserError, first_line
@@ -98,6 +99,11 @@ def find_model(where: str) -> tuple[str, str | None]:
             raise UserError(f"{path}: this stage has not made a model: there is no {path / 'final'}")
     found = str(path) if path.exists() else where
     require_model(found)
+    if (path / SCORES).is_file():
+        raise UserError(
+            f"{path} is a reward model: it scores answers and writes none; name it as the `model` of a reward, and "
+            "talk to a policy"
+        )
     return found, read_manifest(path.resolve()).get("kind")
 
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 LINE_EVERY_S = 5.0
@@ -13,6 +14,20 @@ def say(text: str) -> None:
     """A terminal that is gone, or a full disk behind standard output, ends no run."""
     with suppress(OSError):
         print(text, flush=True)
+
+
+@contextmanager
+def starting(title: str, what: str) -> Iterator[None]:
+    """Says what is being started, and how long it took."""
+    say(f"{title}: starting {what}")
+    start_s = time.monotonic()
+    yield
+    say(f"{title}: ready after {time.monotonic() - start_s:.0f} s: {what}")
+
+
+def counted(number: int, what: str) -> str:
+    """`counted(2, "learner")` is "2 learners"."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 class Progress:

@@ -26,7 +26,7 @@ from rlreason.rewards.combine import value_of
 from rlreason.rewards.reward_set import check_tasks
 from rlreason.rewards.votes import votes
 from rlreason.runlog import read_rows
-from rlreason.stages.console import say
+from rlreason.stages.console import counted, say
 from rlreason.stages.job import Job, require_model, write_manifest
 from rlreason.stages.placement import evaluation_workers
 from rlreason.stages.rl_batch import broken_rewards, require_trainable, stop_on_broken_rewards
@@ -87,6 +87,8 @@ def rollout_fleet(
     rollout = rollout or config.rollout
     require_positions(model, None, rollout.context_tokens, "rollout.max_context_tokens")
     require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
+    others = "".join(f", {counted(one.workers, name)}" for name, one in (beside or {}).items())
+    say(f"{job.name}: starting {counted(rollout.workers, 'rollout engine')} (vLLM){others} and the reward workers")
     with checked_rewards(config, job) as rewards:
         rollouts = RolloutFleet(
             model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank

@@ -259,6 +259,13 @@ def require_model(model: str) -> None:
     if not path.is_dir():
         raise UserError(f"model `{model}`: no such directory")
     if not (path / "config.json").is_file():
+        made = [
+            found.parent
+            for found in (path / "final/config.json", *sorted(path.glob("*/final/config.json")))
+            if found.is_file()
+        ]
+        if made:
+            raise UserError(f"model `{model}`: is a run directory; its model is {made[-1]}")
         raise UserError(f"model `{model}`: not a Hugging Face checkpoint: it has no config.json")
     if not any(path.glob("*.safetensors")):
         raise UserError(f"model `{model}`: has no .safetensors file; other weight formats are not loaded")

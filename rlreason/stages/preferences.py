@@ -23,7 +23,7 @@ from rlreason.data.chat import load_tokenizer
 from rlreason.data.mixture import require_same
 from rlreason.data.order import rows_between
 from rlreason.data.preferences import SCORES, Preference, encode_answers, for_score, in_groups, load_preferences
-from rlreason.stages.console import say
+from rlreason.stages.console import say, starting
 from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
 from rlreason.stages.job import Job, require_model, save_final
 from rlreason.stages.rl_credit import with_columns
@@ -60,7 +60,8 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
         head="score" if isinstance(config, RewardModelConfig) else "language",
         keep_reference=isinstance(config, DPOConfig),
     )
-    learners.wait_ready()
+    with starting(job.name, "the learners (DeepSpeed)"):
+        learners.wait_ready()
     scorer = Scorer(learners, config)
     held_out = HeldOutPreferences(config.held_out, apart, scorer) if config.held_out else None
 

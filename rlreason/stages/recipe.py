@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlreason.config.load import dump, load_stage, own_keys, recipe_files
-from rlreason.config.schema import AnyStage
+from rlreason.config.schema import AnyStage, StageConfig
 from rlreason.mirrors import open_mirror
 from rlreason.report.files import RunFiles
 from rlreason.report.page import write_report
@@ -81,7 +81,13 @@ def load_steps(path: Path, overrides: list[str]) -> list[Step]:
 
 def _step(file: Path, overrides: list[str]) -> Step:
     config = load_stage(file, overrides)
-    return Step(name=file.stem, config=config, shares_rewards="rewards" not in own_keys(file))
+    return Step(
+        name=file.stem, config=config, shares_rewards="rewards" not in own_keys(file) and bool(_rewards(config))
+    )
+
+
+def _rewards(config: AnyStage) -> list[Any]:
+    return config.rewards if isinstance(config, StageConfig) else []
 
 
 def default_run_dir(path: Path) -> Path:
@@ -129,6 +135,7 @@ def run_path(
             if path.is_dir():
                 recipe.prepare(resume=resume, again=again, only=only)
                 keep_overrides(where, overrides)
+                say("starting Ray")
                 with recipe.lock, cluster():
                     recipe.run(again)
                 return
@@ -138,8 +145,11 @@ def run_path(
             made_of = parents(step.config, None)
             log, inputs = _open(step, config, where, made_of, resume=resume, force=force)
             keep_overrides(where, overrides)
+            say("starting Ray")
             with cluster():
                 _run_stage(step, config, log, made_of, inputs, interrupts)
+            say(f"report: {where / 'report.html'}")
+            _say_final(where)
             _say_last([where])
     except KeyboardInterrupt:
         instead = " in place of --from or --only" if again else ""
@@ -250,6 +260,9 @@ class _Recipe:
             say(f"made from older inputs: {', '.join(stale)}; --resume makes them again")
         say(_table([self.summaries[step.name] for step in self.steps if step.name in self.summaries]))
         say(f"report: {self.where / 'report.html'}")
+        made = [step.name for step in self.steps if (self.where / step.name / "final").is_dir()]
+        if made:
+            _say_final(self.where / made[-1])
         _say_last([self.where / step.name for step in self.steps])
 
     def _run_if_needed(self, step: Step) -> None:
@@ -322,6 +335,14 @@ class _Recipe:
         stages = [self.summaries[step.name] for step in self.steps if step.name in self.summaries]
         body = {"stages": stages, "duration_s": round(sum(stage["duration_s"] for stage in stages), 1)}
         write_whole(self.where / "summary.json", json.dumps(body, indent=2))
+
+
+def _say_final(run_dir: Path) -> None:
+    final = run_dir / "final"
+    if (final / "config.json").is_file():
+        say(f"model: {final}; talk to it with: rlreason chat {run_dir}")
+    elif final.is_dir():
+        say(f"result: {final}")
 
 
 def _say_last(folders: list[Path]) -> None:

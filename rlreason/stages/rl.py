@@ -22,7 +22,7 @@ from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.paths import find_function, require_arguments
-from rlreason.stages.console import Progress
+from rlreason.stages.console import Progress, starting
 from rlreason.stages.evaluate import (
     evaluate,
     evaluate_model,
@@ -77,10 +77,12 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
         critic = LearnerFleet(config.critic, total_steps=updates, head="value", **common) if config.critic else None
         fleets = [policy, critic] if critic else [policy]
         try:
-            for fleet in fleets:
-                fleet.wait_ready()
+            with starting(job.name, "the learners (DeepSpeed)"):
+                for fleet in fleets:
+                    fleet.wait_ready()
             job.log.event("learners ready")
-            rollouts.wait_ready()
+            with starting(job.name, "the rollout engines (vLLM)"):
+                rollouts.wait_ready()
             job.log.event("rollouts ready")
             policy.connect(rollouts, config.rollout)
             step, best = train(config, job, prompts, sets, rollouts, policy, critic)

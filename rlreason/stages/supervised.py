@@ -18,7 +18,7 @@ from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
 from rlreason.data.rows import Rows, load_rows, open_rows, origin, texts_of
 from rlreason.paths import find_function
-from rlreason.stages.console import Progress
+from rlreason.stages.console import Progress, starting
 from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
 from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
@@ -58,7 +58,8 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
     )
     if isinstance(config, PretrainConfig):
         sources, held_out = pretrain_sources(config, tokenizer)
-    learners.wait_ready()
+    with starting(job.name, "the learners (DeepSpeed)"):
+        learners.wait_ready()
 
     def stream(state: Any) -> Mixture:
         return Mixture(sources, context_tokens=config.sequence_tokens, seed=config.seed, state=state)

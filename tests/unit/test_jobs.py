@@ -42,3 +42,15 @@ def test_small_files_below_the_working_directory_travel_with_the_job(
     assert "rlreason/cli.py" in found
     config = yaml.safe_load((packed / "configs/recipe/10-sft.yaml").read_text())
     assert config["steps"] == 7 and config["data"]["home"]["path"] == str(tmp_path / "outside.yaml")
+
+
+def test_rewards_of_a_shared_file_are_shared_where_the_job_runs_too(tmp_path: Path) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(yaml.safe_dump({"rewards": [{"name": "a", "path": "m:f", "sources": ["other"]}]}))
+    config = {"stage": "rl", "model": "hub/model", "steps": 1, "tasks": {"path": "x.jsonl"}, "extends": "base.yaml"}
+    (folder / "10-rl.yaml").write_text(yaml.safe_dump(config))
+    (step,) = load_steps(folder, [])
+    _pack(folder, [step], tmp_path / "packed")
+    assert load_steps(tmp_path / "packed/configs/recipe", []) == [step]
+    assert step.shares_rewards

@@ -460,3 +460,10 @@ def test_an_rl_file_needs_no_more_than_model_tasks_rewards_and_steps(tmp_path: P
     assert load_stage(path, ["learner.lora=true"]).learner.lr == 1e-5
     ppo = load_stage(path, ["algorithm=ppo"])
     assert isinstance(ppo, RLConfig) and ppo.critic is not None and ppo.critic.lr == pytest.approx(1e-5)
+
+
+def test_the_readmes_rl_file_is_whole(tmp_path: Path) -> None:
+    text = (CONFIGS.parent / "README.md").read_text(encoding="utf-8").partition("# rl.yaml\n")[2].partition("```")[0]
+    (tmp_path / "rl.yaml").write_text(text)
+    config = load_stage(tmp_path / "rl.yaml")
+    assert isinstance(config, RLConfig) and set(yaml.safe_load(text)) == {"stage", "model", "tasks", "rewards", "steps"}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,10 @@ def test_a_line_that_is_no_utf8_is_left_out_and_the_session_goes_on(
 def test_a_system_message_that_is_no_utf8_is_refused(recipe: Path) -> None:
     with pytest.raises(UserError, match="--system: holds bytes that are no UTF-8"):
         chat(recipe, system="caf\udce9")
+
+
+def test_a_reward_model_is_told_apart_from_a_policy(tmp_path: Path, tiny_model: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "final")
+    (folder / "reward_model.json").write_text("{}")
+    with pytest.raises(UserError, match="is a reward model: it scores answers and writes none"):
+        find_model(str(tmp_path))

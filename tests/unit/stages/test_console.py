@@ -45,3 +45,11 @@ def test_the_rate_of_a_resumed_run_counts_its_own_steps_only(monkeypatch: pytest
     console.Progress("30-rl", total=110, done=100).step(105, "")
     # 5 steps in 10 s, 5 to go
     assert output.getvalue().startswith("30-rl 105/110  0.50/s  10 s left")
+
+
+def test_what_is_being_started_is_said_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = no_terminal(monkeypatch)
+    with console.starting("60-rl", "the learners"):
+        assert output.getvalue() == "60-rl: starting the learners\n"
+    assert output.getvalue().splitlines()[1] == "60-rl: ready after 0 s: the learners"
+    assert [console.counted(n, "learner") for n in (1, 2)] == ["1 learner", "2 learners"]

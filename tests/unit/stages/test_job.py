@@ -19,7 +19,7 @@ from rlreason.config.schema import PretrainConfig
 from rlreason.runlog import RunLog, checkpoint_steps
 from rlreason.stages import interrupts as interrupts_module
 from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Checkpointer, Job
+from rlreason.stages.job import Checkpointer, Job, require_model
 from rlreason.stages.supervised import LOSS, train
 from rlreason.types import NotFinite, RunError, TrainSequence, UserError
 from tests.conftest import read_lines, untimed
@@ -343,3 +343,11 @@ def test_a_disk_that_is_full_for_a_line_of_metrics_costs_neither_the_step_nor_th
 def test_what_a_checkpoint_was_made_of_is_in_it(make_run: Callable[[str], Run], whole: tuple[Run, float]) -> None:
     state = json.loads((whole[0].path / "checkpoints" / f"step-{STEPS:06d}" / "state.json").read_text())
     assert state["inputs"]["config"]["stage"] == "pretrain"
+
+
+@pytest.mark.parametrize("final", ["run/final", "run/60-rl/final"])
+def test_a_run_directory_as_the_model_is_told_where_its_model_is(tmp_path: Path, final: str) -> None:
+    (tmp_path / final).mkdir(parents=True)
+    (tmp_path / final / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=f"is a run directory; its model is {tmp_path / final}$"):
+        require_model(str(tmp_path / "run"))
