@@ -106,8 +106,8 @@ class Page:
         self.until(f"document.querySelector('#progress').textContent === '{number} of {len(TASKS)}'")
 
     def rank(self, *best_first: str) -> None:
-        """By keys: a place for each answer as it stands on the page."""
-        self.keys(*(str(1 + best_first.index(text)) for text in self.answers), "Enter")
+        """By keys: the number of each answer on the page, the best one first."""
+        self.keys(*(str(1 + self.answers.index(text)) for text in best_first), "Enter")
 
     def drag(self, source: int, target: int) -> None:
         (x1, y1), (x2, y2) = (
@@ -185,7 +185,7 @@ def test_two_people_a_reload_and_a_killed_server(
     shown = ann.answers
     ann.reload()
     ann.until("!document.querySelector('#task').hidden")
-    assert (ann.answers, ann.places) == (shown, ["2", "–", "–"])
+    assert (ann.answers, ann.places) == (shown, ["–", "1", "–"])
     assert ann.run("document.querySelector('#comment').value") == "hard to say"
     ann.keys("Enter")
     ann.until("document.querySelector('#error').textContent === 'Give each answer a place first.'")

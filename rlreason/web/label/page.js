@@ -48,7 +48,7 @@ function show(found) {
   }));
   by("help").textContent = task.answers.length === 2
     ? "a or b: that one is better. =: a tie. 0: both are bad."
-    : "1 to 9 places the answer that is next without one, or the one in focus; equal numbers are ties. =: all alike. 0: all bad.";
+    : "1 to 9 picks that answer as the next best, again takes it back; on an answer in focus it is its place, equal ones are ties. =: all alike. 0: all bad.";
   draw();
 }
 
@@ -58,7 +58,7 @@ function draw() {
     row.draggable = true; row.tabIndex = 0; row.dataset.id = answer.id;
     row.classList.toggle("placed", places.has(answer.id));
     const letter = document.createElement("span"), mark = document.createElement("button");
-    letter.className = "letter"; letter.textContent = String.fromCharCode(65 + at);
+    letter.className = "letter"; letter.textContent = task.answers.length === 2 ? "ab"[at] : String(at + 1); // the key that picks it
     mark.className = "place"; mark.textContent = places.get(answer.id) ?? "–"; mark.tabIndex = -1;
     mark.setAttribute("aria-label", `Place of answer ${letter.textContent}`);
     mark.addEventListener("click", () => toggle(answer.id));
@@ -99,15 +99,15 @@ function move(from, to) { // the order on the page is the ranking
   draw();
 }
 
-function place(number) {
-  if (number > task.answers.length) return;
+function pick(number) { // answer 3 gets the next place; in focus, an answer is given the place itself
+  const answer = task.answers[number - 1];
+  if (!answer) return;
   const focused = document.activeElement?.closest?.("#answers li");
-  const next = task.answers.find((answer) => !places.has(answer.id));
-  const id = focused ? Number(focused.dataset.id) : next?.id;
-  if (id === undefined) return;
+  if (!focused) return toggle(answer.id);
+  const id = Number(focused.dataset.id);
   places.set(id, number);
   draw();
-  if (focused) by("answers").querySelector(`[data-id="${id}"]`).focus();
+  by("answers").querySelector(`[data-id="${id}"]`).focus();
 }
 
 function toggle(id) { // the next place, or none again
@@ -151,7 +151,7 @@ document.addEventListener("keydown", (event) => {
   if (event.repeat || !labeller) return; // a key that is held is one answer, not many
   if (event.key === "u") return call("/undo", {});
   if (!task) return;
-  if (event.key >= "1" && event.key <= "9") place(Number(event.key));
+  if (event.key >= "1" && event.key <= "9") pick(Number(event.key));
   else if (event.key === "0") save(true);
   else if (event.key === "=") { all(1); if (task.answers.length === 2) save(false); }
   else if (event.key === "Escape") clear();
