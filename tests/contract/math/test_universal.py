@@ -86,7 +86,7 @@ x^2-5x+6=0 | e^x=3 | x=2y | xy=8 | \frac{y}{x}=2 | a^2+b^2=c^2 | x+y+z=3 | x^3=2
 x=1, y=2 | x=-5, p=3 | x=2 \text{ or } x=3 | (x,y)=(1,2) | a=1,b=2,c=3 | x>1 | x\le -2 | 1<x<3 | x+y>1 | x^2+y^2\le 4
 x\ne 3 | a>b | |x|<3 | x<1\text{ or }x>2 | x \ge 1 \land x \ne 3 | \frac{a+b}{2}\ge\sqrt{ab} | 0<a<b | (1,\infty)
 (-\infty,2] | [1,2) | (3,4) | [0,1] | (-\infty,1)\cup(2,\infty) | [1,2]\cup\{5\} | \mathbb{R}\setminus\{7\}
-\mathbb{N} | \{1,2,3\} | \{5\} | \{x: x>1\} | \{-1,1\} | \text{no solution} | 1,2 | -1,0,1 | (1,2),(3,4) | (1,2,3)
+\mathbb{N} | \{1,2,3\} | \{5\} | \{x: x>1\} | \{-1,1\} | \text{no solution} | 1,2 | -1,0,1 | (1,2),(3,4) | (1,2,7)
 \langle 1,5\rangle | \pm 2 | 1\pm\sqrt2 | (1,\pm2) | 3 | -7 | 1/2 | 12.5\% | 1234 | 10^{22}+1 | \sqrt2 | \pi | 2+3i
 \frac{\pi}{4} | \ln 2 | e^{\pi} | 2\sqrt3 | \log_2 3 | x+1 | 2x | (x+1)^2 | \frac{1}{x} | \frac{x+1}{x-1} | \sin x
 \tan x | e^x | \ln x | |x| | \sqrt{x} | x^n | n! | \binom{n}{2} | \binom{2n}{n} | a+b | xyz | g(x) | g'(x)
