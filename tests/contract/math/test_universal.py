@@ -101,6 +101,9 @@ even | 3:4 | 1:2:3 | 204_5 | AB_{16} | 3\pmod 7 | x\equiv 1\pmod{2} | 5\text{ cm
 GOLDS = [gold.strip() for line in _GOLDS.split("\n") for gold in line.split(" | ") if gold]
 
 
+MAX_GOLD_CHARS = 200
+
+
 def right_for(candidate: str, golds: list[str]) -> list[str]:
     return [gold for gold in golds if verify(rf"\boxed{{{candidate}}}", gold).status == "ok"]
 
@@ -128,8 +131,10 @@ def known_golds() -> list[str]:
         pytest.skip("RLREASON_TEST_DATA is not set: only the generated golds were searched")
     for name, key in (("gsm8k/test.jsonl", "answer"), ("peer_math_suites/cases.jsonl", "gold")):
         with (Path(folder) / name).open(encoding="utf-8") as lines:
-            golds += [json.loads(line)[key] for line in lines]
-    return list(dict.fromkeys(golds))
+            values = [json.loads(line)[key] for line in lines]
+            golds += [gold for value in values for gold in ([value] if isinstance(value, str) else value)]
+    short = [gold.rpartition("####")[2].strip() for gold in map(str, golds)]
+    return [gold for gold in dict.fromkeys(short) if gold and len(gold) < MAX_GOLD_CHARS]
 
 
 @pytest.mark.slow
@@ -145,7 +150,7 @@ def test_no_answer_is_right_for_golds_that_differ_in_full() -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(7200)
-def test_no_answer_is_right_for_thousands_of_golds() -> None:
+def test_no_answer_is_right_for_known_golds_that_differ() -> None:
     golds = known_golds()
-    assert len(golds) > 2000
+    assert len(golds) > 800
     check(CANDIDATES[::6], golds)
