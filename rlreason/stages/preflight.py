@@ -8,12 +8,14 @@ Does not: start Ray or an engine, read weights, or find what only vLLM or DeepSp
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.data import DataConfig, TaskConfig
+from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import (
     AnyStage,
     DataStageConfig,
@@ -55,16 +57,40 @@ def require_ready(stages: Sequence[tuple[str, AnyStage, bool]], where: Path) -> 
     stages: name, configuration with what artifacts there are in place of `stage:NAME`, and whether its rewards come
     from a file that it shares with others (`extends`). where: the run directory.
     """
-    found = _Mistakes()
+    found, seen = _Mistakes(), _Seen()
     found.tries(require_cluster)
     for name, config, shares_rewards in stages:
         here = _Mistakes()
-        _check_stage(config, shares_rewards, where, here)
+        _check_stage(config, shares_rewards, where, here, seen)
         found.add(here, f"{name}: " if len(stages) > 1 else "")
     raise_all(found.errors)
 
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the stages of a recipe share is read and tried once."""
+
+    tasks: dict[str, list[Task]] = field(default_factory=dict)
+    """By name and section."""
+    rewards: set[str] = field(default_factory=set)
+    """Sections that were tried, with the sources of their tasks."""
+
+    def load(self, name: str, data: TaskConfig) -> list[Task]:
+        key = f"{name} {data.model_dump_json()}"
+        if key not in self.tasks:
+            self.tasks[key] = load_tasks(data, name)
+        return self.tasks[key]
+
+    def untried(self, rewards: Iterable[RewardConfig], sources: Iterable[str]) -> list[RewardConfig]:
+        keys = {
+            f"{sorted(filter(reward.applies_to, sources))} {reward.model_dump_json()}": reward for reward in rewards
+        }
+        found = [reward for key, reward in keys.items() if key not in self.rewards]
+        self.rewards |= keys.keys()
+        return found
 
 
 class _Mistakes:
@@ -87,7 +113,7 @@ class _Mistakes:
         self.errors += [UserError(f"{prefix}{error}") for error in other.errors if str(error) not in told]
 
 
-def _check_stage(config: AnyStage, shares_rewards: bool, where: Path, found: _Mistakes) -> None:
+def _check_stage(config: AnyStage, shares_rewards: bool, where: Path, found: _Mistakes, seen: _Seen) -> None:
     if isinstance(config, CorpusConfig):
         _check_corpus(config, found)
         return
@@ -99,8 +125,8 @@ def _check_stage(config: AnyStage, shares_rewards: bool, where: Path, found: _Mi
         if reward.model is not None and not reward.model.startswith(PREFIX):
             found.tries(require_model, reward.model)
     tokenizer, fitted = _check_model(config, found)
-    prompts, sets = _check_tasks(config, fitted, tokenizer, found)
-    _check_rewards(config, [*prompts, *chain(*sets.values())], shares_rewards, found)
+    prompts, sets = _check_tasks(config, fitted, tokenizer, found, seen)
+    _check_rewards(config, [*prompts, *chain(*sets.values())], shares_rewards, found, seen)
     if isinstance(config, RLConfig):
         found.tries(require_functions, config.algorithm)
         found.tries(require_gold, config, sets)
@@ -155,11 +181,13 @@ def _check_model(config: ModelStage, found: _Mistakes) -> tuple[Any, Any]:
         return None, config
 
 
-def _check_tasks(config: ModelStage, fitted: Any, tokenizer: Any, found: _Mistakes) -> tuple[list[PromptTask], Sets]:
+def _check_tasks(
+    config: ModelStage, fitted: Any, tokenizer: Any, found: _Mistakes, seen: _Seen
+) -> tuple[list[PromptTask], Sets]:
     """The tasks to train on and the evaluation sets."""
 
     def of(named: dict[str, TaskConfig]) -> Sets:
-        sets = {name: found.tries(_prompts, data, name, fitted, tokenizer) for name, data in named.items()}
+        sets = {name: found.tries(_prompts, data, name, fitted, tokenizer, seen) for name, data in named.items()}
         return {name: prompts for name, prompts in sets.items() if prompts}
 
     trained = of(config.tasks) if isinstance(config, RLConfig) else {}
@@ -168,15 +196,17 @@ def _check_tasks(config: ModelStage, fitted: Any, tokenizer: Any, found: _Mistak
     return list(chain(*trained.values())), of(config.eval.tasks) if config.eval else {}
 
 
-def _prompts(data: TaskConfig, name: str, config: ModelStage, tokenizer: Any) -> list[PromptTask]:
+def _prompts(data: TaskConfig, name: str, config: ModelStage, tokenizer: Any, seen: _Seen) -> list[PromptTask]:
     """All tasks are read, for their golds; as many as that takes seconds are encoded."""
-    tasks = load_tasks(data, name)
+    tasks = seen.load(name, data)
     if tokenizer is None:
         return [PromptTask(task=task, text="", tokens=()) for task in tasks]
     return prompt_tasks(tasks[:NUM_PROMPTS], data, config.rollout, tokenizer)
 
 
-def _check_rewards(config: ModelStage, prompts: list[PromptTask], shares_rewards: bool, found: _Mistakes) -> None:
+def _check_rewards(
+    config: ModelStage, prompts: list[PromptTask], shares_rewards: bool, found: _Mistakes, seen: _Seen
+) -> None:
     """Those that do not load or break on golds, and tasks and rewards that do not find each other."""
     if not config.rewards or not (prompts or isinstance(config, RLConfig)):
         return
@@ -185,7 +215,7 @@ def _check_rewards(config: ModelStage, prompts: list[PromptTask], shares_rewards
         by_source.setdefault(prompt.task.source, []).append(prompt.task)
     tasks = list(chain(*(islice(some, NUM_TRIED) for some in by_source.values())))
     used = config.rewards if isinstance(config, RLConfig) else _judges(config, by_source)
-    found.errors += [UserError(problem) for problem in trial(used, tasks)]
+    found.errors += [UserError(problem) for problem in trial(seen.untried(used, by_source), tasks)]
     if found.errors and not prompts:
         return  # without tasks there is no telling for whom a reward is
     found.tries(require_reward, config.rewards, prompts)
