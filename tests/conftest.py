@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("unhurried", deadline=None)  # time limits have no place in a unit test
+settings.load_profile("unhurried")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # Nothing is downloaded; a mistaken name fails at once.
 
 ROOT = Path(__file__).resolve().parents[1]

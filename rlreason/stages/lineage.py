@@ -197,7 +197,10 @@ def read_manifest(artifact: Path) -> dict[str, Any]:
     path = artifact.parent / "manifest.json"
     if artifact.name != "final" or not path.is_file():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: is no JSON; put the file back as it was, or choose another --run-dir") from None
     return found
 
 

@@ -355,7 +355,7 @@ def _say_last(folders: list[Path]) -> None:
 def _read_summaries(path: Path) -> dict[str, dict[str, Any]]:
     try:
         return {stage["name"]: stage for stage in json.loads(path.read_text(encoding="utf-8"))["stages"]}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: is no summary of a recipe; remove it, and all stages are made again") from None

@@ -87,6 +87,8 @@ def export(database: Path, target: Path, form: Literal["pairs", "rankings"]) -> 
     try:
         if target.exists() and target.read_bytes()[:16] == b"SQLite format 3\0":
             raise UserError(f"{target}: is a database; name another file to export to")
+        if not target.parent.is_dir():
+            raise UserError(f"{target}: cannot be written: there is no folder {target.parent}")
         write_whole(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from None

@@ -54,8 +54,8 @@ def test_the_tolerance_is_the_test_s() -> None:
 
 
 def test_hostile_output_takes_linear_time() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     long = 8 << 20
     for printed in (b"1" * long, b"1." * long, b" " * long + b"1", b"1 " * long, b"\n" * long, b"1" * long + b"x 1"):
         assert not same_output(printed, b"1.5 1.5")
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10

@@ -136,7 +136,7 @@ def test_a_run_directory_in_which_nothing_ran_is_taken_again(folder: Path) -> No
     run = Path("run")
     run.mkdir()
     for name in ("config.yaml", "events.jsonl", "manifest.json", "report.html", ".lock"):
-        (run / name).write_text("")
+        (run / name).write_text("{}" if name == "manifest.json" else "")
     run_path(Path("rl.yaml"), [], run, dry_run=True)
     (run / "samples.jsonl").write_text("")
     with pytest.raises(UserError, match="holds a run already; add --resume"):

@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("empty.sqlite --export rows.jsonl", "nothing is labelled yet"),
         ("fine.jsonl --export rows.jsonl", "cannot be used as a database of labels"),
         ("tied.sqlite --export rows.jsonl --form pairs", "no label prefers one answer to another"),
-        ("tied.sqlite --export none/rows.jsonl", "none/rows.jsonl: cannot be written: No such file"),
+        ("tied.sqlite --export none/rows.jsonl", "none/rows.jsonl: cannot be written: there is no folder none"),
         ("tied.sqlite --export .", "cannot be written: Is a directory"),
         ("tied.sqlite --export tied.sqlite", "tied.sqlite: is a database; name another file"),
         ("authors.jsonl", "`models` is to name the model of each of the 2 responses"),
