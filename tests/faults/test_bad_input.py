@@ -207,7 +207,7 @@ def test_a_run_directory_in_use_or_used_is_refused(write_config: Callable[..., P
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert f"{run_dir} is in use by process 17; wait for it, or choose another with --run-dir" in told(path)
     (run_dir / "config.yaml").write_text("")
-    (run_dir / "metrics.jsonl").write_text("")
+    (run_dir / "samples.jsonl").write_text("")
     assert "holds a run already; add --resume, or choose another" in told(path)
 
 
