@@ -314,7 +314,7 @@ def commit_folder(aside: Path, target: Path) -> None:
             _to_disk(path)
         old = _replaced(target)
         restore_folder(target)
-        if target.exists():
+        if target.is_dir():
             target.rename(old)
         aside.rename(target)
         _to_disk(target.parent)

@@ -304,9 +304,11 @@ def _readable_errors(units: Sequence[Unit] = (), work: Path | None = None) -> It
             cause = inner
         if isinstance(cause, UserError):
             raise UserError(str(cause)) from None
-        line = (str(cause).strip().splitlines() or ["no message"])[-1]
+        lines = str(cause).strip().splitlines() or ["no message"]
+        # Ray Data adds advice of its own below a message of ours.
+        said = lines[0] if isinstance(cause, RunError) else f"{type(cause).__name__}: {lines[-1]}"
         raise RunError(
-            f"a worker failed: {type(cause).__name__}: {line}{_begun(units, work) if work else ''}; "
+            f"a worker failed: {said}{_begun(units, work) if work else ''}; "
             "with --resume the run goes on from its finished units"
         ) from error
 
