@@ -286,10 +286,8 @@ def test_a_worker_that_fails_is_one_line(four_nodes: None, files: Path, tmp_path
     file = units.InputFile(source="pages", path=str(files / "c0.txt"), num_bytes=1000, modified_ns=0)
     [unit] = units.group_files([file], config, "")
     (tmp_path / unit.name).write_text("in the place of the unit's folder")
-    with pytest.raises(
-        RunError,
-        match=r"^a worker failed: cannot write .*: Not a directory; it was cleaning one of .*c0\.txt; with --resume .*$",
-    ):
+    says = r"^a worker failed: cannot write .*: Not a directory; it was cleaning one of .*c0\.txt; with --resume .*$"
+    with pytest.raises(RunError, match=says):
         list(pipeline.clean_units([unit], config.sources, config, None, tmp_path))
 
 
