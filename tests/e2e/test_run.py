@@ -42,7 +42,7 @@ def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: P
         nums = {"chains": 50, "chains_plain": 10, "known": 10, "known_refused": 10, "unknown": 10, "identity": 5}
         nums |= {"unsafe": 5, "safe": 5}
         short += [f"{stage}.eval.tasks.{name}.args.num={num}" for name, num in nums.items()]
-    status, out, err = start("run", "configs/tiny-cpu", "--run-dir", run, *short).finish(550)
+    status, out, err = start("run", "configs/tiny-cpu", "--run-dir", run, *short).finish(1100)
     assert status == 0, err
     assert "report:" in out
 
