@@ -287,7 +287,7 @@ def test_sft_run_leaves_a_merged_model_and_its_adapter(
     (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"data": {"path": str(tmp_path / "sft.jsonl")}, "steps": 8, "tokens_per_step": 600, "context_tokens": 64}
     config = run_config(tmp_path, "sft", model, {"rank": 4}, **data)
-    status, _, errors = start("run", config, "--run-dir", tmp_path / "run").finish(300)
+    status, _, errors = start("run", config, "--run-dir", tmp_path / "run").finish(600)
     assert status == 0, errors
     losses = [row["policy/loss"] for row in read_lines(tmp_path / "run" / "metrics.jsonl")]
     assert losses[-1] < 0.7 * losses[0]
@@ -324,7 +324,7 @@ def test_rl_run_raises_a_reward_by_an_adapter(start: Callable[..., Command], mod
         samples_per_prompt=16,
         algorithm={"kl": {"estimator": "k2", "coef": 0.001}},
     )
-    status, _, errors = start("run", config, "--run-dir", tmp_path / "run").finish(300)
+    status, _, errors = start("run", config, "--run-dir", tmp_path / "run").finish(600)
     assert status == 0, errors
     steps = [row for row in read_lines(tmp_path / "run" / "metrics.jsonl") if "policy/loss" in row]
     assert steps[0]["policy/kl"] == 0.0 < steps[-1]["policy/kl"]

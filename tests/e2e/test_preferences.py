@@ -63,13 +63,13 @@ def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
     config, whole, broken = preference_config(tmp_path, make_model(), name), tmp_path / "whole", tmp_path / "broken"
-    status, out, errors = start("run", config, "--run-dir", whole).finish(300)
+    status, out, errors = start("run", config, "--run-dir", whole).finish(600)
     assert status == 0, errors + out
     command = start("run", config, "--run-dir", broken)
     wait_for(lambda: len(read_lines(broken / "metrics.jsonl")) > 6 or not command.running, 200, "six lines")
     command.interrupt()
     assert command.finish(60)[0] != 0 and untimed(broken)[-1]["step"] < STEPS
-    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
+    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(600)
     assert status == 0, errors
     assert untimed(broken) == untimed(whole)
     weights = [load_file(run / "final/model.safetensors") for run in (whole, broken)]

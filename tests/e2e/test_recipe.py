@@ -54,7 +54,7 @@ def test_what_is_done_and_unchanged_is_left_alone(start: Callable[..., Any], rec
     def go(*arguments: Any, status: int = 0) -> list[str]:
         """Runs the recipe; returns the stages that ran."""
         before = {name: started(run / name) for name in STAGES}
-        found, _, err = start("run", recipe, "--run-dir", run, *arguments).finish(200)
+        found, _, err = start("run", recipe, "--run-dir", run, *arguments).finish(400)
         assert found == status, err
         errors.append(err)
         return [name for name in STAGES if started(run / name) != before[name]]

@@ -115,7 +115,7 @@ def test_rl_raises_a_users_reward(start: Callable[..., Any], tiny_model: Path, t
         "samples_per_prompt": 16,
     }
     (tmp_path / "rl.yaml").write_text(yaml.safe_dump(config))
-    status, _, err = start("run", tmp_path / "rl.yaml", "--run-dir", tmp_path / "run[1]").finish(300)
+    status, _, err = start("run", tmp_path / "rl.yaml", "--run-dir", tmp_path / "run[1]").finish(600)
     assert status == 0, err
     steps = rows(tmp_path / "run[1]" / "metrics.jsonl")
     assert steps[-1]["reward/lucky/mean"] > steps[0]["reward/lucky/mean"] + 0.3

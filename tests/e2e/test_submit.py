@@ -26,7 +26,7 @@ class Cluster:
         self.folder = folder
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self.started = self.script("start")
-        self.outcome = self.started.finish(200)
+        self.outcome = self.started.finish(400)
 
     def script(self, word: str, **ports: object) -> Command:
         env = {"RLREASON_RAY_PORT": str(self.port), "RLREASON_DASHBOARD_PORT": str(self.dashboard_port)}
@@ -87,12 +87,12 @@ def test_a_submitted_stage_is_followed_and_leaves_its_results(
     clusters: list[Cluster], evaluation: Path, start: Callable[..., Command], tmp_path: Path
 ) -> None:
     words = ("submit", evaluation, "eval.tasks.chains.limit=3", "--address", clusters[1].address, "--follow")
-    status, output, errors = start(*words, "--run-dir", tmp_path / "run").finish(300)
+    status, output, errors = start(*words, "--run-dir", tmp_path / "run").finish(600)
     assert (status, errors) == (0, "")
     assert "eval evaluation at step 0: chains/greedy_accuracy" in output
     assert len((tmp_path / "run/samples.jsonl").read_text().splitlines()) == 3
     assert json.loads((tmp_path / "run/manifest.json").read_text())["kind"] == "evaluation"
-    status, output, errors = start(*words, "--run-dir", tmp_path / "run").finish(300)
+    status, output, errors = start(*words, "--run-dir", tmp_path / "run").finish(600)
     assert (status, errors.count("\n")) == (1, 1), errors
     assert errors.startswith("failed: job ") and "holds a run already; add --resume" in errors
 

@@ -65,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pretraining")
     command = Command("run", pretrain_config(folder), "--run-dir", folder / "whole", folder=folder)
     try:
-        status, out, errors = command.finish(300)
+        status, out, errors = command.finish(600)
     finally:
         command.destroy()
     assert status == 0, errors + out
@@ -84,9 +84,9 @@ def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
     config, broken = whole.parent / "10-pretrain.yaml", tmp_path / "broken"
     break_off(start("run", config, "--run-dir", broken), broken, num_signals)
     if num_signals == 2:
-        status, _, errors = start("run", config, "steps=5", "--run-dir", broken, "--resume").finish(300)
+        status, _, errors = start("run", config, "steps=5", "--run-dir", broken, "--resume").finish(600)
         assert status == 2 and "steps: 5, but 1" in errors
-    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(300)
+    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(600)
     assert status == 0, errors
     assert told(broken) == told(whole)
     weights = [(run / "final" / "model.safetensors").read_bytes() for run in (whole, broken)]
@@ -145,7 +145,7 @@ def test_a_checkpoint_is_continued_and_made_to_chat(
     ):
         path, run = tmp_path / f"{config['stage']}.yaml", tmp_path / str(config["stage"])
         path.write_text(yaml.safe_dump(config))
-        status, out, errors = start("run", path, "--run-dir", run).finish(300)
+        status, out, errors = start("run", path, "--run-dir", run).finish(600)
         assert status == 0, errors + out
         steps = read_lines(run / "metrics.jsonl")
         assert len(steps) == 3 and steps[0]["policy/loss"] > 1.0

@@ -44,7 +44,7 @@ def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
     start: Callable[..., Command], config: Path, tmp_path: Path
 ) -> None:
     unhurt, wounded = tmp_path / "unhurt", tmp_path / "wounded"
-    status, _, errors = start("run", config, "--run-dir", unhurt).finish(200)
+    status, _, errors = start("run", config, "--run-dir", unhurt).finish(400)
     assert (status, errors) == (0, "")
     [units] = units_of(unhurt)
     assert (units["total"], units["finished_before"]) == (NUM_FILES, 0)
@@ -66,7 +66,7 @@ def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
     assert after_interrupt < before < NUM_FILES, "the run was over before it was killed; raise NUM_FILES"
     assert units_of(wounded) == [] and not (wounded / "final").exists()
 
-    status, _, errors = start("run", config, "--run-dir", wounded, "--resume").finish(200)
+    status, _, errors = start("run", config, "--run-dir", wounded, "--resume").finish(400)
     assert (status, errors) == (0, "")
     [units] = units_of(wounded)
     assert before <= units["finished_before"] < units["total"] == NUM_FILES

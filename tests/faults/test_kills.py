@@ -35,7 +35,7 @@ def unhurt(config: Path) -> Iterator[Path]:
     """The run directory of the same run, left in peace."""
     command = Command("run", config, "--run-dir", config.parent / "unhurt", folder=config.parent)
     try:
-        status, _, errors = command.finish(300)
+        status, _, errors = command.finish(600)
         assert (status, errors) == (0, "")
         command.assert_nothing_left()
         yield config.parent / "unhurt"
@@ -67,7 +67,7 @@ def running(request: pytest.FixtureRequest, start: Callable[..., Command], confi
         )
         return resumed and last_step(wounded) > before
 
-    wait_for(has_stepped, 300, "the first step")
+    wait_for(has_stepped, 600, "the first step")
     return command
 
 
@@ -164,7 +164,7 @@ def test_a_killed_driver_leaves_no_process_and_after_all_that_the_run_ends_as_on
     running.assert_nothing_left(timeout_s=90)  # Ray's own two agents try for 60 s to reach the node that died
     killed_at = last_step(wounded)
     assert killed_at < STEPS, "the run was over before it was killed; raise STEPS"
-    status, _, errors = start("run", config, "--run-dir", wounded, "--resume").finish(300)
+    status, _, errors = start("run", config, "--run-dir", wounded, "--resume").finish(600)
     assert (status, errors) == (0, "")
     assert [row["step"] for row in read_lines(wounded / "metrics.jsonl")] == list(range(1, STEPS + 1))
     samples = read_lines(wounded / "samples.jsonl")

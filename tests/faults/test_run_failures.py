@@ -34,7 +34,7 @@ def test_a_hanging_reward_is_a_timeout_and_too_many_broken_ones_end_the_run(
         **{"learner.workers": 1},
     )
     command = start("run", path, "--run-dir", tmp_path / "run")
-    status, _, errors = command.finish(300)
+    status, _, errors = command.finish(600)
     assert (status, errors.count("\n")) == (1, 1), errors
     assert errors.startswith("failed: reward `mine` broke on 75% of the samples (verifier_error): ")
     assert "ZeroDivisionError: the scale is 0" in errors and "max_error_rate" in errors
@@ -70,7 +70,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
     # A checkpoint takes 0.77 MB, so the second one does not fit.
     variables = {"RUN": str(run_dir), "CONFIG": str(path), "PYTHON": sys.executable, "SMALL": "1200k"}
     command = start("-c", FULL_DISK, program=(*namespace, "bash"), env=variables)
-    status, _, errors = command.finish(300)
+    status, _, errors = command.finish(600)
     assert status == 0, errors
     assert (run_dir / "first").read_text() == "status 1\n"
     assert errors.count("\n") == 1 and errors.startswith("failed: step 4: no checkpoint: "), errors
