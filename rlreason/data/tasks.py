@@ -51,9 +51,9 @@ def tasks_of(rows: Sequence[Row], config: TaskConfig, source: str = "") -> list[
 def _answer_column(row: Mapping[str, Any], config: TaskConfig) -> str | None:
     """The column of the golds; another known one where the rows have no `answer`."""
     column = config.answer_column
-    if column is None or _has(row, column):
+    if column is None or has_column(row, column):
         return column
-    others = [name for name in OTHER_ANSWERS if _has(row, name)] if column == ANSWER else []
+    others = [name for name in OTHER_ANSWERS if has_column(row, name)] if column == ANSWER else []
     if column == ANSWER and row.get("tests") and others in ([], ["solution"]):
         return None  # tests decide, and the solution is a program
     if len(others) > 1:
@@ -66,7 +66,8 @@ def _answer_column(row: Mapping[str, Any], config: TaskConfig) -> str | None:
     return others[0]
 
 
-def _has(row: Mapping[str, Any], column: str) -> bool:
+def has_column(row: Mapping[str, Any], column: str) -> bool:
+    """Whether the row has `column`, or for `outer.inner` a mapping `outer` with that key."""
     outer, dot, inner = column.partition(".")
     return column in row or bool(dot and isinstance(row.get(outer), Mapping) and inner in row[outer])
 
@@ -79,7 +80,7 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
 def _task(row: Any, index: int, source: str, config: TaskConfig, answer_column: str | None) -> Task:
     where = f"data `{origin(config)}`, row {index}"
     for column in (config.prompt_column, answer_column):
-        if column is not None and not (isinstance(row, Mapping) and _has(row, column)):
+        if column is not None and not (isinstance(row, Mapping) and has_column(row, column)):
             require_column(row, column, index, config)
     prompt = row[config.prompt_column]
     if is_messages(prompt):

@@ -13,7 +13,7 @@ from rlreason.config.load import load_stage
 from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RLConfig, StageConfig
 from rlreason.data.rows import load_rows
-from rlreason.data.tasks import load_tasks, tasks_of
+from rlreason.data.tasks import has_column, load_tasks, tasks_of
 from rlreason.rewards.dry_run import DryRun, conclude, conclude_all, options_of, try_garbage, try_out
 from rlreason.rewards.dry_run_report import show, summary
 from rlreason.rewards.probes import ANSWER_COLUMNS, PROMPT_COLUMNS, RESPONSE_COLUMNS, Columns, Row, has_gold
@@ -96,10 +96,10 @@ def _named(columns: Columns, row: Mapping[str, Any], where: str) -> Columns:
     """With the names that the user left open. UserError for a column that the first row lacks."""
     known = ", ".join(map(str, row))
     for name in (columns.prompt, columns.answer, columns.response):
-        if name is not None and not _has(row, name):
+        if name is not None and not has_column(row, name):
             raise UserError(f"{where}: no column `{name}`; its columns are {known}")
     prompt = columns.prompt or next((name for name in PROMPT_COLUMNS if name in row), None)
-    answer = columns.answer or next((name for name in ANSWER_COLUMNS if _has(row, name)), None)
+    answer = columns.answer or next((name for name in ANSWER_COLUMNS if has_column(row, name)), None)
     response = columns.response or next((name for name in RESPONSE_COLUMNS if name in row), None)
     if answer is None and response == "solution" and not row.get("tests") and columns.response is None:
         answer = response  # TRL's name for the gold
@@ -108,11 +108,6 @@ def _named(columns: Columns, row: Mapping[str, Any], where: str) -> Columns:
     if answer is None and response is None:
         raise UserError(f"{where}: no gold: its columns are {known}; use --answer-column or --response-column")
     return Columns(prompt=prompt, answer=answer, response=response)
-
-
-def _has(row: Mapping[str, Any], column: str) -> bool:
-    outer, dot, inner = column.partition(".")
-    return column in row or bool(dot and isinstance(row.get(outer), Mapping) and inner in row[outer])
 
 
 def _sets(config: StageConfig, path: Path, data: str | Path | None) -> dict[str, TaskConfig]:
