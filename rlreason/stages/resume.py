@@ -67,22 +67,33 @@ def lines_without_checkpoint(config: AnyStage, run_dir: Path) -> int:
     return len(steps) if any(steps) else 0
 
 
-def check_resume(config: AnyStage, run_dir: Path, inputs: dict[str, Any], *, force: bool) -> dict[str, Any]:
-    """What a resumed run's start is logged with. Raises UserError for what only `force` may do: other inputs than those
-    of the steps that are done, and lines dropped. Then `inputs` are told what was forced.
+def require_same(config: AnyStage, run_dir: Path, inputs: dict[str, Any]) -> None:
+    """Raises UserError for what only --force may do: dropping lines, and other inputs than those of the steps that are
+    done.
     """
-    if (num_lines := lines_without_checkpoint(config, run_dir)) and not force:
+    if num_lines := lines_without_checkpoint(config, run_dir):
         raise UserError(
             f"run directory {run_dir}: there is no checkpoint to go on from, and {num_lines} lines of "
             "metrics.jsonl and samples.jsonl would be dropped; choose another with --run-dir, or add --force"
         )
-    begun = begun_with(run_dir)
-    refused = changes_within(begun, inputs) if has_results(config, run_dir) else {}
-    if refused and not force:
+    if refused := _refused(config, run_dir, inputs):
         raise UserError(
             f"run directory {run_dir}: --resume goes on with what the run was begun with, but {_told(refused)}; "
             "put that back, choose another directory with --run-dir, or add --force"
         )
+
+
+def check_resume(config: AnyStage, run_dir: Path, inputs: dict[str, Any], *, force: bool) -> dict[str, Any]:
+    """What a resumed run's start is logged with; what differs is said. Raises as `require_same` does, unless `force`:
+    then `inputs` are told what was forced.
+    """
+    num_lines = 0
+    refused: Changes = {}
+    if force:
+        num_lines, refused = lines_without_checkpoint(config, run_dir), _refused(config, run_dir, inputs)
+    else:
+        require_same(config, run_dir, inputs)
+    begun = begun_with(run_dir)
     allowed = {key: pair for key, pair in differences(begun, inputs).items() if key not in refused}
     # Files and models that come or go do so because the configuration names others.
     others = {key: allowed.pop(key) for key in list(allowed) if not key.startswith("config.") and None in allowed[key]}
@@ -99,6 +110,10 @@ def check_resume(config: AnyStage, run_dir: Path, inputs: dict[str, Any], *, for
         say(f"differs from what the run was begun with: {_told(allowed)}")
     details = {"forced": forced, "changed": _rows(allowed), "dropped_lines": num_lines}
     return {key: value for key, value in details.items() if value}
+
+
+def _refused(config: AnyStage, run_dir: Path, inputs: dict[str, Any]) -> Changes:
+    return changes_within(begun_with(run_dir), inputs) if has_results(config, run_dir) else {}
 
 
 def _steps(run_dir: Path) -> Iterator[int]:

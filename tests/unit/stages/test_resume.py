@@ -9,9 +9,9 @@ import yaml
 
 from rlreason.runlog import seal_checkpoint
 from rlreason.stages.job import Job, write_manifest
-from rlreason.stages.lineage import parents
+from rlreason.stages.lineage import fingerprint, parents
 from rlreason.stages.recipe import _open, load_steps, run_path
-from rlreason.stages.resume import keep_overrides, kept_overrides
+from rlreason.stages.resume import keep_overrides, kept_overrides, require_same
 from rlreason.types import UserError
 from tests.conftest import read_lines
 
@@ -219,6 +219,19 @@ def test_a_resume_that_changes_nothing_says_nothing(begun: Begun, capsys: pytest
     begun.start()
     assert begun.last_start.keys() == {"time", "event", "resumed"}
     assert capsys.readouterr().out == ""
+
+
+def test_what_differs_is_said_at_the_start_and_not_by_the_check_before_it(
+    begun: Begun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(begun.config, "steps", 10)
+    path = begun.folder / "rl.yaml"
+    path.write_text(yaml.safe_dump(begun.config))
+    (step,) = load_steps(path, [])
+    require_same(step.config, begun.run, fingerprint(step.config, parents(step.config, None)))
+    assert capsys.readouterr().out == ""
+    begun.start()
+    assert capsys.readouterr().out.count("steps is 10, was 9") == 1
 
 
 def test_other_packages_are_logged(begun: Begun) -> None:
