@@ -292,7 +292,9 @@ def _load(names: list[str], folders: list[str]) -> None:
         try:
             __import__(name)
         except ImportError as error:
-            raise OSError(f"package {name} cannot be imported: {error}") from None
+            hidden = [folder for folder in folders if not os.access(folder, os.R_OK | os.X_OK)]
+            why = f"the sandbox's user may not read {', '.join(hidden)}" if hidden else str(error)
+            raise OSError(f"package {name} cannot be imported: {why}") from None
     sys.path[:] = before
 
 

@@ -38,7 +38,14 @@ from rlreason.stages.lineage import (
     resolve,
 )
 from rlreason.stages.placement import fitted, placed
-from rlreason.stages.resume import check_resume, keep_overrides, kept_overrides, lines_without_checkpoint, require_same
+from rlreason.stages.resume import (
+    check_resume,
+    keep_overrides,
+    kept_overrides,
+    lines_without_checkpoint,
+    require_same,
+    require_steps_left,
+)
 from rlreason.types import NotFinite, RunError, UserError, raise_all
 from rlreason.workers.cluster import cluster, num_cpus
 
@@ -179,9 +186,11 @@ def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: b
     def require_folder() -> None:
         if not is_recipe:
             require_stage_folder(where, resume=resume)
-        if resume and not force and not is_recipe and (where / "config.yaml").exists():
+        if resume and not is_recipe and (where / "config.yaml").exists():
             config = steps[0].config
-            require_same(config, where, fingerprint(config, parents(config, None)))
+            require_steps_left(config, where)
+            if not force:
+                require_same(config, where, fingerprint(config, parents(config, None)))
 
     for check in (require_folder, lambda: require_ready(stages, where)):
         try:

@@ -42,7 +42,7 @@ def keep_overrides(run_dir: Path, overrides: list[str]) -> None:
 def begun_with(run_dir: Path) -> dict[str, Any]:
     """The fingerprint of the newest checkpoint, else of the manifest; {} where there is none."""
     checkpoint = newest_checkpoint(run_dir / "checkpoints")
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8")) if checkpoint else {}
+    state = _state(checkpoint) if checkpoint else {}
     found: dict[str, Any] = state.get("inputs") or read_manifest(run_dir / "final").get("inputs") or {}
     return found
 
@@ -67,6 +67,18 @@ def lines_without_checkpoint(config: AnyStage, run_dir: Path) -> int:
     return len(steps) if any(steps) else 0
 
 
+def require_steps_left(config: AnyStage, run_dir: Path) -> None:
+    """Raises UserError where more steps are done than are wanted."""
+    checkpoint = newest_checkpoint(run_dir / "checkpoints")
+    if checkpoint is None or not isinstance(config, TrainConfig):
+        return
+    num_done = _state(checkpoint)["step"]
+    if num_done > config.steps:
+        raise UserError(
+            f"steps: {config.steps}, but {num_done} are done; raise it, or start anew with another --run-dir"
+        )
+
+
 def require_same(config: AnyStage, run_dir: Path, inputs: dict[str, Any]) -> None:
     """Raises UserError for what only --force may do: dropping lines, and other inputs than those of the steps that are
     done.
@@ -87,6 +99,7 @@ def check_resume(config: AnyStage, run_dir: Path, inputs: dict[str, Any], *, for
     """What a resumed run's start is logged with; what differs is said. Raises as `require_same` does, unless `force`:
     then `inputs` are told what was forced.
     """
+    require_steps_left(config, run_dir)
     num_lines = 0
     refused: Changes = {}
     if force:
@@ -114,6 +127,11 @@ def check_resume(config: AnyStage, run_dir: Path, inputs: dict[str, Any], *, for
 
 def _refused(config: AnyStage, run_dir: Path, inputs: dict[str, Any]) -> Changes:
     return changes_within(begun_with(run_dir), inputs) if has_results(config, run_dir) else {}
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def _steps(run_dir: Path) -> Iterator[int]:

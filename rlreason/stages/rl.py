@@ -47,7 +47,6 @@ from rlreason.types import (
     RunError,
     Scored,
     TrainSequence,
-    UserError,
     ValueLoss,
 )
 from rlreason.workers.fleet import LearnerFleet, RolloutFleet
@@ -109,8 +108,6 @@ def train(
     coef = config.algorithm.kl and config.algorithm.kl.coef
     state = {"sampler": None, "kl_coef": coef, "watch": None, "signal": None} | checkpointer.resume()
     step: int = state["step"]
-    if step > config.steps:
-        raise UserError(f"steps: {config.steps}, but {step} are done; raise it, or start anew with another --run-dir")
     sampler, watch = Sampler(config, prompts, rollouts, state["sampler"]), Watch(config, job, policy, state["watch"])
     signal = Signal(config, job, state["signal"])
     evaluate_every = (config.eval and config.eval.every) or config.steps

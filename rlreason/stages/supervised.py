@@ -102,7 +102,7 @@ def train(
     `stream_from` makes the stream from a state (None: it begins), which is that of the last finished step.
     """
     checkpointer = Checkpointer(config.checkpoints, job, learners)
-    state = begin(checkpointer, config.steps)
+    state: dict[str, Any] = {"data": None, "measured": -1, "figures": {}} | checkpointer.resume()
     stream = stream_from(state["data"])
     measure_every, save_every = held_out.every if held_out else None, config.checkpoints.every
     submitted: deque[Any] = deque()
@@ -149,16 +149,6 @@ def train(
             with job.interrupts.shield():
                 metrics = finish()
             bar.step(state["step"], f"loss {metrics[f'{learners.prefix}/loss']:.4f}")
-
-
-def begin(checkpointer: Checkpointer, num_steps: int) -> dict[str, Any]:
-    """The state to go on from. UserError where more steps are done than are wanted."""
-    state: dict[str, Any] = {"data": None, "measured": -1, "figures": {}} | checkpointer.resume()
-    if state["step"] > num_steps:
-        raise UserError(
-            f"steps: {num_steps}, but {state['step']} are done; raise it, or start anew with another --run-dir"
-        )
-    return state
 
 
 def next_due(step: int, every: int | None, total: int) -> int:

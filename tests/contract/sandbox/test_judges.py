@@ -8,7 +8,7 @@ import pytest
 from rlreason.rewards import code
 from rlreason.rewards.code import check, reward
 from rlreason.sandbox.languages import LANGUAGES, missing_tool
-from rlreason.sandbox.pool import Sandbox
+from rlreason.sandbox.pool import Sandbox, SandboxUnavailable
 from rlreason.types import Score, Task
 
 pytestmark = pytest.mark.usefixtures("level")
@@ -330,6 +330,10 @@ def with_numpy(sandbox: Sandbox) -> Any:
     if importlib.util.find_spec("numpy") is None:
         pytest.skip("numpy is not installed")
     opened = Sandbox(level=sandbox.level, packages=("numpy",))
+    try:
+        opened.start()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
     yield opened
     opened.close()
 

@@ -1,6 +1,7 @@
 """The pool: what it refuses, what it repeats, and that nothing stays behind."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -74,6 +75,17 @@ def test_a_level_that_no_interpreter_gives_is_refused_with_its_reasons(monkeypat
     monkeypatch.setattr("rlreason.sandbox.pool.pythons", lambda: pythons()[:1])
     with pytest.raises(SandboxUnavailable, match="landlock with /nowhere/python: .* does not start: .*No such file"):
         Sandbox().start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's sandbox has a user of its own")
+def test_a_package_that_the_sandboxs_user_may_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "seen_by_root.py").write_text("")
+    tmp_path.chmod(0o700)
+    monkeypatch.syspath_prepend(tmp_path)
+    usable_python("landlock")
+    refused = f"package seen_by_root cannot be imported: the sandbox's user may not read {tmp_path}"
+    with pytest.raises(SandboxUnavailable, match=re.escape(refused)):
+        Sandbox(level="landlock", packages=("seen_by_root",)).start()
 
 
 def test_a_zygote_killed_in_the_middle_is_replaced_and_the_run_repeated(sandbox: Sandbox) -> None:

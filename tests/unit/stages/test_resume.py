@@ -323,6 +323,9 @@ def test_a_resumed_run_is_read_with_the_overrides_of_the_first(begun: Begun) -> 
         run_path(path, ["learner.lr=5"], begun.run, resume=True)
     with pytest.raises(UserError, match="seed is 4, was 0; put that back"):
         run_path(path, ["seed=4"], begun.run, resume=True)
+    for force in (False, True):
+        with pytest.raises(UserError, match="steps: 2, but 3 are done; raise it"):
+            run_path(path, ["steps=2"], begun.run, resume=True, force=force)
     assert json.loads((begun.run / "overrides.json").read_text()) == ["seed=0"]
 
 
