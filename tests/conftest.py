@@ -130,6 +130,12 @@ def marked_processes(marker: str) -> dict[int, str]:
     return found
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _hears_hangups() -> None:
+    """Also under `nohup`, whose ignored SIGHUP this process and its children would inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """start("run", path, ...) -> Command; whatever it leaves behind is killed after the test."""

@@ -53,21 +53,20 @@ def problems(*, seed: int, held_out: bool, max_operations: int, mixed: bool) -> 
             yield found
 
 
-def texts(*, num: int, seed: int, max_operations: int = 4) -> list[dict[str, Any]]:
+def texts(*, num: int, seed: int, max_operations: int = 4) -> Iterator[dict[str, Any]]:
     """Pretraining rows: problems with worked solutions, as plain text. Columns: `text`."""
     source = problems(seed=seed, held_out=False, max_operations=max_operations, mixed=True)
-    return [{"text": f"{prompt}{work}{ANSWER}{answer}}}"} for prompt, work, answer in _take(source, num)]
+    for prompt, work, answer in itertools.islice(source, num):
+        yield {"text": f"{prompt}{work}{ANSWER}{answer}}}"}
 
 
-def conversations(*, num: int, seed: int, worked_share: float, max_operations: int = 4) -> list[dict[str, Any]]:
+def conversations(*, num: int, seed: int, worked_share: float, max_operations: int = 4) -> Iterator[dict[str, Any]]:
     """SFT rows: `worked_share` of the answers are worked, the others direct. Columns: `messages`."""
     source = problems(seed=seed, held_out=False, max_operations=max_operations, mixed=True)
     rng = random.Random(seed + 1)
-    rows = []
-    for prompt, work, answer in _take(source, num):
+    for prompt, work, answer in itertools.islice(source, num):
         reply = (work if rng.random() < worked_share else "") + f"{ANSWER}{answer}}}"
-        rows.append({"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]})
-    return rows
+        yield {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]}
 
 
 def tasks(*, num: int, seed: int, held_out: bool = False, max_operations: int = 4) -> list[dict[str, Any]]:
@@ -107,7 +106,3 @@ def tokenizer() -> Any:
         model_max_length=256,
         clean_up_tokenization_spaces=False,
     )
-
-
-def _take(source: Iterator[tuple[str, str, str]], num: int) -> list[tuple[str, str, str]]:
-    return [next(source) for _ in range(num)]

@@ -78,7 +78,7 @@ def value(name: str, relation: str) -> str:
 
 def texts(
     *, num: int, seed: int, entities: int = ENTITIES, question_share: float = 0.5, rare_share: float = 0.5
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Pretraining rows, `rare_share` of them about rare names, the others about each known name alike. Columns: `text`.
 
     A row is one to three statements about one name or, for `question_share` of the rows, a question and on the next
@@ -89,17 +89,15 @@ def texts(
             raise UserError(f"facts: {key} {share} is not between 0 and 1")
     rng = random.Random(f"facts.texts/{seed}")
     known, rare = _endless(_known_names(entities), rng), _endless(_names("rare"), rng)
-    rows = []
     for _ in range(num):
         name = next(rare if rng.random() < rare_share else known)
         if rng.random() < question_share:
             row = rng.choice(_rows(name))
-            rows.append({"text": f"{row['prompt']}\n{row['answer']}"})
+            yield {"text": f"{row['prompt']}\n{row['answer']}"}
         else:
             about = rng.sample(list(RELATIONS), rng.randint(1, len(RELATIONS)))
             said = [rng.choice(RELATIONS[kind].statements).format(n=name, v=value(name, kind)) for kind in about]
-            rows.append({"text": " ".join(said)})
-    return rows
+            yield {"text": " ".join(said)}
 
 
 def questions(

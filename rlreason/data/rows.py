@@ -11,7 +11,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain, groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,12 +72,14 @@ class Rows(Sequence[Row]):
 
 def open_rows(config: DataConfig) -> Sequence[Row]:
     """The rows in the data set's order, at least one."""
-    rows: Any = _generated(config) if config.generate is not None else _stored(config)
-    if config.limit is not None:
-        rows = rows[: config.limit] if isinstance(rows, list) else rows.first(config.limit)
-    if not len(rows):
+    found: Sequence[Row]
+    if config.generate is not None:
+        found = _generated(config)
+    else:
+        stored = _stored(config)
+        found = stored if config.limit is None else stored.first(config.limit)
+    if not len(found):
         raise UserError(f"data `{origin(config)}`: no rows")
-    found: Sequence[Row] = rows
     return found
 
 
@@ -132,20 +134,22 @@ _made: dict[str, str] = {}
 
 
 def _made_by(config: DataConfig) -> str:
-    """The function, its arguments and, where it names one, the contents of its file."""
+    """The function, its arguments, how many of its rows, and, where it names one, the contents of its file."""
     code = Path(str(config.generate).rpartition(":")[0])
-    return config.model_dump_json(include={"generate", "args"}) + (file_hash(code) if code.is_file() else "")
+    return config.model_dump_json(include={"generate", "args", "limit"}) + (file_hash(code) if code.is_file() else "")
 
 
 def _generated(config: DataConfig) -> list[Row]:
-    """What the function itself raises is its author's to see, and is not caught."""
+    """Its first rows, of a generator no more than are wanted. What the function itself raises is its author's to see,
+    and is not caught.
+    """
     assert config.generate is not None
     name, function = f"data `{config.generate}`", find_function(config.generate)
     require_arguments(function, name, **config.args)
     rows = function(**config.args)
     if not isinstance(rows, Iterable):
         raise UserError(f"{name}: returned {type(rows).__name__}, not rows; let it return a list of dicts")
-    found, digest = list(rows), hashlib.sha256()
+    found, digest = list(islice(rows, config.limit)), hashlib.sha256()
     for number, row in enumerate(found):
         try:
             digest.update(json.dumps(row, ensure_ascii=False, default=str, skipkeys=True).encode() + b"\n")

@@ -1,8 +1,7 @@
 """A first look at the rewards of a run, before it starts anything: they load, and give a verdict on a few golds.
 
 Each gold answer is scored as if it were the response. What value it gets is not looked at, only that there is one: a
-reward may want more than the bare gold. Users' functions run in their children as ever, shipped ones in a process of
-their own, which takes with it what they started.
+reward may want more than the bare gold.
 Does not: call a judge or another server, or ask reward models.
 """
 
@@ -11,6 +10,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Self
 
 from rlreason.config.rewards import SHIPPED, RewardConfig
 from rlreason.rewards.load import Attempt
@@ -23,21 +23,39 @@ REMOTE = (f"{SHIPPED}judge:", f"{SHIPPED}http:")
 BROKEN = {"verifier_error", "timeout"}
 
 
-def trial(rewards: Sequence[RewardConfig], tasks: Sequence[Task]) -> list[str]:
-    """One line for each reward that does not load, or breaks on every gold that it is tried on."""
-    found = problems([reward for reward in rewards if reward.path and not reward.is_shipped], tasks)
-    shipped = [reward for reward in rewards if reward.is_shipped]
-    if not shipped:
-        return found
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+class Trials:
+    """Users' functions run in their children as ever; shipped ones in a process of their own, which begins to load them
+    at once, beside what the caller does until it asks.
+    """
+
+    def __init__(self, rewards: Sequence[RewardConfig]) -> None:
+        shipped = [reward for reward in rewards if reward.is_shipped]
+        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) if shipped else None
+        if self._pool:
+            self._pool.submit(problems, shipped, [])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def of(self, rewards: Sequence[RewardConfig], tasks: Sequence[Task]) -> list[str]:
+        """One line for each reward that does not load, or breaks on every gold that it is tried on."""
+        found = problems([reward for reward in rewards if reward.path and not reward.is_shipped], tasks)
+        shipped = [reward for reward in rewards if reward.is_shipped]
+        if not shipped:
+            return found
+        assert self._pool is not None
         try:
-            return found + pool.submit(problems, shipped, list(tasks)).result()
+            return found + self._pool.submit(problems, shipped, list(tasks)).result()
         except BrokenProcessPool:
             return [*found, "rewards: the process in which they were tried died; its memory may have run out"]
 
 
 def problems(rewards: Sequence[RewardConfig], tasks: Sequence[Task]) -> list[str]:
-    """`trial`, in this process."""
+    """`Trials.of`, in this process."""
     return [problem for reward in rewards if (problem := _problem(reward, tasks)) is not None]
 
 

@@ -30,7 +30,7 @@ from rlreason.config.schema import (
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.rows import open_rows
 from rlreason.data.tasks import load_tasks
-from rlreason.rewards.trial import trial
+from rlreason.rewards.trial import Trials
 from rlreason.stages import corpus, preferences, supervised
 from rlreason.stages.console import say
 from rlreason.stages.evaluate import Sets, prompt_tasks, require_positions, require_reward, require_tasks
@@ -51,13 +51,13 @@ NUM_TRIED = 200
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def require_ready(stages: Sequence[tuple[str, AnyStage, bool]], where: Path) -> None:
+def require_ready(stages: Sequence[tuple[str, AnyStage, bool]], where: Path, trials: Trials) -> None:
     """Raises UserError, or UserErrors with all that is wrong.
 
     stages: name, configuration with what artifacts there are in place of `stage:NAME`, and whether its rewards come
     from a file that it shares with others (`extends`). where: the run directory.
     """
-    found, seen = _Mistakes(), _Seen()
+    found, seen = _Mistakes(), _Seen(trials)
     found.tries(require_cluster)
     for name, config, shares_rewards in stages:
         here = _Mistakes()
@@ -67,12 +67,14 @@ def require_ready(stages: Sequence[tuple[str, AnyStage, bool]], where: Path) -> 
 
 
 T = TypeVar("T")
+D = TypeVar("D", bound=DataConfig)
 
 
 @dataclass(slots=True)
 class _Seen:
     """What the stages of a recipe share is read and tried once."""
 
+    trials: Trials
     tasks: dict[str, list[Task]] = field(default_factory=dict)
     """By name and section."""
     rewards: set[str] = field(default_factory=set)
@@ -215,7 +217,7 @@ def _check_rewards(
         by_source.setdefault(prompt.task.source, []).append(prompt.task)
     tasks = list(chain(*(islice(some, NUM_TRIED) for some in by_source.values())))
     used = config.rewards if isinstance(config, RLConfig) else _judges(config, by_source)
-    found.errors += [UserError(problem) for problem in trial(seen.untried(used, by_source), tasks)]
+    found.errors += [UserError(problem) for problem in seen.trials.of(seen.untried(used, by_source), tasks)]
     if found.errors and not prompts:
         return  # without tasks there is no telling for whom a reward is
     found.tries(require_reward, config.rewards, prompts)
@@ -237,11 +239,7 @@ def _judges(config: ModelStage, sources: Iterable[str]) -> list[Any]:
 
 def _check_data(config: Any, tokenizer: Any, found: _Mistakes) -> None:
     """The first rows of each source, as the stage would read them."""
-    data = {
-        name: source.model_copy(update={"limit": min(source.limit or NUM_ROWS, NUM_ROWS)})
-        for name, source in config.data.items()
-        if not (source.path or "").startswith(PREFIX)
-    }
+    data = {name: _begun(source) for name, source in config.data.items() if not (source.path or "").startswith(PREFIX)}
     if not data:
         return
     if tokenizer is None:
@@ -260,7 +258,11 @@ def _check_data(config: Any, tokenizer: Any, found: _Mistakes) -> None:
 def _check_rows(sources: Iterable[DataConfig], found: _Mistakes) -> None:
     for source in sources:
         if not (source.path or "").startswith(PREFIX):
-            found.tries(open_rows, source)
+            found.tries(open_rows, _begun(source))
+
+
+def _begun(source: D) -> D:
+    return source.model_copy(update={"limit": min(source.limit or NUM_ROWS, NUM_ROWS)})
 
 
 def _check_corpus(config: CorpusConfig, found: _Mistakes) -> None:

@@ -14,6 +14,7 @@ from rlreason.config.schema import AnyStage, StageConfig
 from rlreason.mirrors import open_mirror
 from rlreason.report.files import RunFiles
 from rlreason.report.page import write_report
+from rlreason.rewards.trial import Trials
 from rlreason.runlog import (
     FULL_DISK,
     RunLog,
@@ -172,8 +173,6 @@ def run_path(
 
 def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: bool, force: bool) -> None:
     """Raises UserError with all that can be known to be wrong before Ray starts."""
-    from rlreason.stages.preflight import require_ready
-
     names = {step.name for step in steps}
     stages = []
     for step in steps:
@@ -192,11 +191,15 @@ def _require_ready(steps: list[Step], where: Path, *, is_recipe: bool, resume: b
             if not force:
                 require_same(config, where, fingerprint(config, parents(config, None)))
 
-    for check in (require_folder, lambda: require_ready(stages, where)):
-        try:
-            check()
-        except UserError as error:
-            errors.append(error)
+    rewards = [reward for _, config, _ in stages if isinstance(config, StageConfig) for reward in config.rewards]
+    with Trials(rewards) as trials:
+        from rlreason.stages.preflight import require_ready  # takes seconds, in which the rewards load
+
+        for check in (require_folder, lambda: require_ready(stages, where, trials)):
+            try:
+                check()
+            except UserError as error:
+                errors.append(error)
     raise_all(errors)
 
 

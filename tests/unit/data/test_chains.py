@@ -77,10 +77,11 @@ def test_about_one_prompt_in_ten_is_held_out() -> None:
 
 
 def test_rows_are_a_function_of_the_arguments() -> None:
-    assert chains.texts(num=20, seed=3) == chains.texts(num=20, seed=3) != chains.texts(num=20, seed=4)
+    rows = [list(chains.texts(num=20, seed=seed)) for seed in (3, 3, 4)]
+    assert rows[0] == rows[1] != rows[2]
     assert chains.tasks(num=20, seed=3) == chains.tasks(num=40, seed=3)[:20]
-    first = chains.conversations(num=20, seed=3, worked_share=0.5)
-    assert first == chains.conversations(num=20, seed=3, worked_share=0.5)
+    first = list(chains.conversations(num=20, seed=3, worked_share=0.5))
+    assert first == list(chains.conversations(num=20, seed=3, worked_share=0.5))
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.1, 60, 140), (0.5, 430, 570), (1.0, 1000, 1000)])

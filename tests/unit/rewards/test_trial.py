@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.rewards.trial import problems, trial
+from rlreason.rewards.trial import Trials, problems
 from rlreason.types import Task
 
 TASKS = [Task(id=f"a:{i}", prompt=f"{i}+1=", answer=str(i + 1), source="a") for i in range(4)]
@@ -64,6 +64,7 @@ def test_shipped_rewards_and_users_are_tried(tmp_path: Path) -> None:
         RewardConfig(name="no", path="a.py:f"),
     ]
     rewards += [RewardConfig(name="odd", path="rlreason.rewards.match:numeric", args={"alnoe": True})]
-    found = trial(rewards, TASKS)
+    with Trials(rewards) as trials:
+        found = trials.of(rewards, TASKS)
     assert len(found) == 3 and "ZeroDivisionError" in found[0] and "a.py does not exist" in found[1]
     assert "did you mean `alone`?" in found[2]
