@@ -83,20 +83,28 @@ def rollout_fleet(
     rollout: RolloutConfig | None = None,
     beside: Mapping[str, WorkerConfig] | None = None,
 ) -> Iterator[RolloutFleet]:
-    """Rollout workers, which may be loading yet, with checked reward workers; `beside`: others at the same time."""
+    """Rollout workers with their reward workers, which may all be loading yet: see `wait_ready`. `beside`: others that
+    are started at the same time.
+    """
     rollout = rollout or config.rollout
     require_positions(model, None, rollout.context_tokens, "rollout.max_context_tokens")
     require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
     others = "".join(f", {counted(one.workers, name)}" for name, one in (beside or {}).items())
     say(f"{job.name}: starting {counted(rollout.workers, 'rollout engine')} (vLLM){others} and the reward workers")
-    with checked_rewards(config, job) as rewards:
-        rollouts = RolloutFleet(
-            model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank
-        )
-        try:
-            yield rollouts
-        finally:
-            rollouts.shutdown()
+    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers)
+    rollouts = RolloutFleet(
+        model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank
+    )
+    try:
+        yield rollouts
+    finally:
+        rollouts.shutdown()
+
+
+def wait_ready(rollouts: RolloutFleet, job: Job) -> None:
+    """Until engines and rewards are there. UserError as in `check_rewards`."""
+    check_rewards(rollouts.rewards, job)
+    rollouts.wait_ready()
 
 
 def evaluate_model(config: ModelStage, job: Job, model: str, sets: Sets, *, step: int) -> dict[str, float]:
@@ -104,7 +112,7 @@ def evaluate_model(config: ModelStage, job: Job, model: str, sets: Sets, *, step
     if (known := known_figures(config, job, step)) is not None:
         return known
     with rollout_fleet(config, job, model) as rollouts:
-        rollouts.wait_ready()
+        wait_ready(rollouts, job)
         return _evaluate(config, rollouts, sets, job, step)
 
 

@@ -30,6 +30,7 @@ from rlreason.stages.evaluate import (
     report_rewards,
     require_reward,
     rollout_fleet,
+    wait_ready,
 )
 from rlreason.stages.job import Job
 from rlreason.types import FAILED_STATUSES, Group, Message, PromptTask, UserError
@@ -125,7 +126,7 @@ def _ask(config: SFTConfig, job: Job, prompts: list[PromptTask]) -> list[Group]:
     if not knowledge.questions.chat:
         rollout = rollout.model_copy(update={"stop": [*rollout.stop, "\n"]})
     with rollout_fleet(config, job, config.model, rollout=rollout) as rollouts:
-        rollouts.wait_ready()
+        wait_ready(rollouts, job)
         pending = rollouts.submit(prompts, num_samples=knowledge.samples, temperature=knowledge.temperature)
         groups, _ = rollouts.collect(pending)
         report_rewards(groups, rollouts, config, job, step=0)

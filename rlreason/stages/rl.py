@@ -32,6 +32,7 @@ from rlreason.stages.evaluate import (
     rollout_fleet,
     sample_rows,
     task_sets,
+    wait_ready,
 )
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
@@ -81,7 +82,7 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
                     fleet.wait_ready()
             job.log.event("learners ready")
             with starting(job.name, "the rollout engines (vLLM)"):
-                rollouts.wait_ready()
+                wait_ready(rollouts, job)
             job.log.event("rollouts ready")
             policy.connect(rollouts, config.rollout)
             step, best = train(config, job, prompts, sets, rollouts, policy, critic)

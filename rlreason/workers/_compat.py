@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import ray
 
+from rlreason.types import RunError, first_line
+
 
 @contextmanager
 def no_exit_at_sigterm() -> Iterator[None]:
@@ -18,3 +20,20 @@ def no_exit_at_sigterm() -> Iterator[None]:
         yield
     finally:
         ray._private.utils.set_sigterm_handler = setter
+
+
+@contextmanager
+def ready_in_time() -> Iterator[None]:
+    """Ray 2.60: `ray.init` raises a bare Exception where its processes take more than 30 s. RunError in its place.
+
+    Remove when that error has a class of its own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise RunError(
+            f"Ray did not start: {first_line(error)} Try again with less running on this machine; Ray's logs are in "
+            "/tmp/ray/session_latest/logs"
+        ) from error

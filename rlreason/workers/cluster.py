@@ -17,7 +17,7 @@ import ray.exceptions
 
 from rlreason.config.base import WorkerConfig
 from rlreason.types import RunError, UserError
-from rlreason.workers._compat import no_exit_at_sigterm
+from rlreason.workers._compat import no_exit_at_sigterm, ready_in_time
 
 
 @contextmanager
@@ -35,13 +35,14 @@ def cluster() -> Iterator[None]:
     require_cluster()
     with _uninterrupted():
         try:
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
+            with ready_in_time():
+                ray.init(
+                    address=address,
+                    include_dashboard=False if address == "local" else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=True,
+                )
         except ConnectionError as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
     try:

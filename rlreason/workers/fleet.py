@@ -79,7 +79,7 @@ class RolloutFleet:
         adapter_rank: int | None = None,
     ) -> None:
         """`adapter_rank`: of the LoRA adapters that come in place of whole weights."""
-        self._config, self._rewards = config, rewards
+        self._config, self.rewards = config, rewards
         self._num_chunks = 0  # sent so far; engines take turns
         actor = ray.remote(RolloutWorker).options(max_concurrency=10_000, **worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
@@ -98,7 +98,7 @@ class RolloutFleet:
             worker = self.workers[self._num_chunks % len(self.workers)]
             self._num_chunks += 1
             sampled = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
-            pending.append(Pending(chunk, sampled, self._rewards.submit(chunk, sampled), started_s))
+            pending.append(Pending(chunk, sampled, self.rewards.submit(chunk, sampled), started_s))
         return pending
 
     def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
@@ -128,11 +128,11 @@ class RolloutFleet:
 
     def restarts(self) -> list[str]:
         """Why reward workers were replaced since the last call."""
-        return self._rewards.restarts()
+        return self.rewards.restarts()
 
     def reload_scorers(self) -> dict[str, str | None]:
         """See `ScorerFleet.reload`."""
-        return self._rewards.scorers.reload() if self._rewards.scorers else {}
+        return self.rewards.scorers.reload() if self.rewards.scorers else {}
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""
@@ -143,7 +143,7 @@ class RolloutFleet:
         ray.wait([w.shutdown.remote() for w in self.workers], num_returns=len(self.workers), timeout=timeout_s)
         for worker in self.workers:
             ray.kill(worker)
-        self._rewards.shutdown()
+        self.rewards.shutdown()
 
 
 class LearnerFleet:

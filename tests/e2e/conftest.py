@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a Ray cluster for each module, and small random models."""
+"""What the end-to-end tests share: a Ray cluster for each module, small random models, and learners."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlreason.types import PromptTask, Task
+from rlreason.workers.fleet import LearnerFleet
 
 ARCHITECTURE = {
     "vocab_size": 64,
@@ -53,6 +54,19 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+class Renewed:
+    """Learners that stand at their start again for each run: to start their processes anew takes ten seconds."""
+
+    def __init__(self, learners: LearnerFleet, folder: Path) -> None:
+        folder.mkdir()
+        self._learners, self._start = learners, folder
+        learners.save_checkpoint(folder)
+
+    def learners(self) -> LearnerFleet:
+        self._learners.load_checkpoint(self._start)
+        return self._learners
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from rlreason.stages.rl import train
 from rlreason.types import PromptTask
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 from tests.conftest import untimed
+from tests.e2e.conftest import Renewed
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -51,10 +52,11 @@ class Rig:
     def __init__(self, model: Path, folder: Path, prompts: list[PromptTask]) -> None:
         (folder / "lucky.py").write_text(LUCKY)
         self.model, self.folder, self.prompts = model, folder, prompts
+        self.common: dict[str, Any] = {"total_steps": 100, "seed": 0, "model": str(model)}
         config = self.config({}, steps=1)
         rewards = RewardFleet(config.rewards, config.reward_workers)
         self.rollouts = RolloutFleet(str(model), config.rollout, dtype="float32", seed=0, rewards=rewards)
-        self.rollouts.wait_ready()
+        self.shared = Renewed(self.start(config), folder / "start")
 
     def config(self, algorithm: dict[str, Any], **keys: Any) -> RLConfig:
         values = {
@@ -70,18 +72,24 @@ class Rig:
         }
         return RLConfig.model_validate(values | keys)
 
-    def run(self, config: RLConfig, name: str, *, resume: bool = False) -> dict[str, Any]:
-        """Trains; returns the final weights."""
-        log = RunLog(self.folder / name, config_yaml="", resume=resume)
-        common: dict[str, Any] = {"total_steps": 100, "seed": 0, "model": str(self.model)}
-        policy = LearnerFleet(config.learner, keep_reference=config.algorithm.kl is not None, **common)
-        critic = LearnerFleet(config.critic, head="value", **common) if config.critic else None
+    def start(self, config: RLConfig) -> LearnerFleet:
+        keep_reference = config.algorithm.kl is not None
+        policy = LearnerFleet(config.learner, keep_reference=keep_reference, **self.common)
         policy.wait_ready()
+        self.rollouts.wait_ready()
         policy.connect(self.rollouts, config.rollout)
+        return policy
+
+    def run(self, config: RLConfig, name: str, *, resume: bool = False) -> dict[str, Any]:
+        """Trains; returns the final weights. With a critic or a reference in processes of its own."""
+        log = RunLog(self.folder / name, config_yaml="", resume=resume)
+        critic = LearnerFleet(config.critic, head="value", **self.common) if config.critic else None
+        alone = critic is not None or config.algorithm.kl is not None
+        policy = self.start(config) if alone else self.shared.learners()
         job = Job(name=name, log=log, interrupts=Interrupts())
         train(config, job, self.prompts, {}, self.rollouts, policy, critic)
         policy.save_model(self.folder / name / "weights")
-        for fleet in (policy, critic):
+        for fleet in (policy if alone else None, critic):
             if fleet is not None:
                 fleet.shutdown()
         log.close()

@@ -276,6 +276,7 @@ def run_config(folder: Path, stage: str, model: Path, lora: dict[str, Any], **ke
     return path
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sft_run_leaves_a_merged_model_and_its_adapter(
     start: Callable[..., Command], model: Path, tmp_path: Path
@@ -307,6 +308,7 @@ def reward(response, task):
 '''
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_rl_run_raises_a_reward_by_an_adapter(start: Callable[..., Command], model: Path, tmp_path: Path) -> None:
     (tmp_path / "lucky.py").write_text(LUCKY)

@@ -27,6 +27,7 @@ from rlreason.types import PromptTask, RunError, Task
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
 from rlreason.workers.scorer import ScorerFleet
 from tests.conftest import ROOT, Command, read_lines, untimed, wait_for
+from tests.e2e.conftest import Renewed
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -58,7 +59,14 @@ def preference_config(folder: Path, model: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [pytest.param("reward_model", marks=pytest.mark.long), "dpo", "reward_model lora"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("reward_model", marks=pytest.mark.long),
+        pytest.param("dpo", marks=pytest.mark.long),
+        "reward_model lora",
+    ],
+)
 def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
@@ -111,7 +119,7 @@ class Rig:
         config = self.config(steps=1)
         rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers)
         self.rollouts = RolloutFleet(str(model), config.rollout, dtype="float32", seed=0, rewards=rewards)
-        self.rollouts.wait_ready()
+        self.shared = Renewed(self.start(config), folder / "start")
 
     def config(self, **keys: Any) -> RLConfig:
         values = {
@@ -133,19 +141,28 @@ class Rig:
         }
         return RLConfig.model_validate(values | keys)
 
-    def run(self, config: RLConfig, name: str, *, resume: bool = False) -> tuple[int, Path | None]:
-        """Trains; returns the step whose policy the stage ends with, and its folder where it is not the last one."""
-        log = RunLog(self.folder / name, config_yaml="", resume=resume)
+    def start(self, config: RLConfig) -> LearnerFleet:
         policy = LearnerFleet(config.learner, keep_reference=True, total_steps=100, seed=0, model=str(self.model))
         policy.wait_ready()
+        self.rollouts.wait_ready()
         policy.connect(self.rollouts, config.rollout)
+        return policy
+
+    def run(self, config: RLConfig, name: str, *, resume: bool = False, alone: bool = False) -> tuple[int, Path | None]:
+        """Trains; returns the step whose policy the stage ends with, and its folder where it is not the last one.
+
+        alone: in processes of its own.
+        """
+        log = RunLog(self.folder / name, config_yaml="", resume=resume)
+        policy = self.start(config) if alone else self.shared.learners()
         parents = {"one": self.one}
         inputs = {"parents": {"one": artifact_hash(self.one)}}
         job = Job(name=name, log=log, interrupts=Interrupts(), parents=parents, inputs=inputs, kind="rl")
         job.begin()
         ended = train(config, job, self.prompts, {}, self.rollouts, policy, None)
         policy.save_model(self.folder / name / "weights")
-        policy.shutdown()
+        if alone:
+            policy.shutdown()
         log.close()
         return ended
 
@@ -170,8 +187,8 @@ def test_resumed_is_uninterrupted(rig: Rig) -> None:
     """Running mean of scores, baselines of the guard, raised penalty: same rows, same weights to the last bit."""
     guard = {"action": "raise_kl", "kl_factor": 3.0, "max_kl": 1e-9, "baseline_steps": 2, "patience": 1}
     rig.run(rig.config(steps=4, guard=guard), "whole")
-    rig.run(rig.config(steps=2, guard=guard), "parts")
-    rig.run(rig.config(steps=4, guard=guard), "parts", resume=True)
+    rig.run(rig.config(steps=2, guard=guard), "parts", alone=True)
+    rig.run(rig.config(steps=4, guard=guard), "parts", resume=True, alone=True)
     assert untimed(rig.folder / "parts") == untimed(rig.folder / "whole")
     whole, parts = rig.weights("whole/weights"), rig.weights("parts/weights")
     assert all(whole[name].equal(parts[name]) for name in whole)
@@ -232,34 +249,30 @@ def test_a_best_policy_that_a_checkpoint_names_stays(rig: Rig) -> None:
     guard = {"action": "rollback", "gold": "reward/gold/mean"}
     config = rig.config(steps=2, guard=guard)
     job = Job(name="kept", log=RunLog(rig.folder / "kept", config_yaml=""), interrupts=Interrupts())
-    policy = LearnerFleet(config.learner, keep_reference=True, total_steps=9, seed=0, model=str(rig.model))
+    policy = rig.shared.learners()
     watch = Watch(config, job, policy, None)
     best = rig.folder / "kept/best"
 
     def kept() -> list[str]:
         return sorted(path.name for path in best.iterdir())
 
-    try:
-        policy.wait_ready()
-        watch.observe(0, {"reward/gold/mean": 0.1})
-        folder, begun = (job.log.checkpoints / f"step-{step:06d}" for step in (1, 0))
-        folder.mkdir(parents=True)
-        begun.mkdir()
-        (begun / "state.json").write_text(json.dumps({"step": 0, "watch": None}))  # Ctrl-C before the first step's end
-        (folder / "state.json").write_text(json.dumps({"step": 1, "watch": watch.state(1)}))
-        watch.observe(1, {"reward/gold/mean": 0.2})
-        assert kept() == ["step-000000", "step-000001"]
-        watch.state(2)
-        watch.observe(2, {"reward/gold/mean": 0.3})
-        assert kept() == ["step-000000", "step-000001", "step-000002"]
-        (folder / "state.json").write_text(json.dumps({"step": 2, "watch": watch.state(2)}))
-        watch.observe(3, {"reward/gold/mean": 0.4})
-        assert kept() == ["step-000002", "step-000003"]
-        watch.observe(4, {"reward/gold/mean": float("nan")})
-        assert watch.end(4) == (4, None), "not below: it ends with the present one"
-    finally:
-        policy.shutdown()
-        job.log.close()
+    watch.observe(0, {"reward/gold/mean": 0.1})
+    folder, begun = (job.log.checkpoints / f"step-{step:06d}" for step in (1, 0))
+    folder.mkdir(parents=True)
+    begun.mkdir()
+    (begun / "state.json").write_text(json.dumps({"step": 0, "watch": None}))  # Ctrl-C before the first step's end
+    (folder / "state.json").write_text(json.dumps({"step": 1, "watch": watch.state(1)}))
+    watch.observe(1, {"reward/gold/mean": 0.2})
+    assert kept() == ["step-000000", "step-000001"]
+    watch.state(2)
+    watch.observe(2, {"reward/gold/mean": 0.3})
+    assert kept() == ["step-000000", "step-000001", "step-000002"]
+    (folder / "state.json").write_text(json.dumps({"step": 2, "watch": watch.state(2)}))
+    watch.observe(3, {"reward/gold/mean": 0.4})
+    assert kept() == ["step-000002", "step-000003"]
+    watch.observe(4, {"reward/gold/mean": float("nan")})
+    assert watch.end(4) == (4, None), "not below: it ends with the present one"
+    job.log.close()
 
 
 def test_a_guard_that_never_saw_the_true_score_goes_back_to_nothing(rig: Rig) -> None:

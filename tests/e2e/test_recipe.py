@@ -1,11 +1,13 @@
 """A recipe from documents to a base model: what is done and unchanged is left alone, what changed is made again."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rlreason.stages.recipe import run_path
+from rlreason.types import UserError
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -48,35 +50,31 @@ def recipe(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_done_and_unchanged_is_left_alone(start: Callable[..., Any], recipe: Path, tmp_path: Path) -> None:
+def test_what_is_done_and_unchanged_is_left_alone(local_ray: None, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
 
-    def go(*arguments: Any, status: int = 0) -> list[str]:
+    def go(*overrides: str, **options: Any) -> list[str]:
         """Runs the recipe; returns the stages that ran."""
         before = {name: started(run / name) for name in STAGES}
-        found, _, err = start("run", recipe, "--run-dir", run, *arguments).finish(400)
-        assert found == status, err
-        errors.append(err)
+        run_path(recipe, list(overrides), run, **options)
         return [name for name in STAGES if started(run / name) != before[name]]
 
-    errors: list[str] = []
     assert go() == STAGES
     check_artifacts(run)
-    assert go("--resume") == []
-    assert go("--resume", "20-tokenizer.vocab_size=300") == ["20-tokenizer", "30-pretrain"]
+    assert go(resume=True) == []
+    assert go("20-tokenizer.vocab_size=300", resume=True) == ["20-tokenizer", "30-pretrain"]
     assert (run / "old/20-tokenizer-1/final/tokenizer.json").exists() and (run / "old/30-pretrain-1/final").exists()
-    same = ["20-tokenizer.vocab_size=300"]
-    assert go("--only", "20-tokenizer", *same) == ["20-tokenizer"]
-    assert go("--resume", *same) == [], "the same tokenizer came out, so the model need not be made again"
-    assert go("--from", "30-pretrain", *same) == ["30-pretrain"]
+    same = "20-tokenizer.vocab_size=300"
+    assert go(same, only="20-tokenizer") == ["20-tokenizer"]
+    assert go(same, resume=True) == [], "the same tokenizer came out, so the model need not be made again"
+    assert go(same, start="30-pretrain") == ["30-pretrain"]
 
     file = run / "20-tokenizer/final/tokenizer.json"
     body = json.loads(file.read_text())
     body["model"]["merges"].pop()
     file.write_text(json.dumps(body))
-    go("--from", "30-pretrain", *same, status=2)
-    assert "20-tokenizer" in errors[-1] and "its tokenizer is not the one that it was made with" in errors[-1]
-    assert errors[-1].count("\n") == 1
+    with pytest.raises(UserError, match="20-tokenizer.*its tokenizer is not the one that it was made with"):
+        go(same, start="30-pretrain")
 
 
 def started(folder: Path) -> list[float]:

@@ -83,9 +83,6 @@ def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
     """The second signal may come in the middle of a step, which is then not in a checkpoint."""
     config, broken = whole.parent / "10-pretrain.yaml", tmp_path / "broken"
     break_off(start("run", config, "--run-dir", broken), broken, num_signals)
-    if num_signals == 2:
-        status, _, errors = start("run", config, "steps=5", "--run-dir", broken, "--resume").finish(600)
-        assert status == 2 and "steps: 5, but 1" in errors
     status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(600)
     assert status == 0, errors
     assert told(broken) == told(whole)
@@ -122,6 +119,7 @@ def check_pretraining(run: Path) -> None:
     assert (config["vocab_size"], config["bos_token_id"], config["eos_token_id"]) == (64, 1, 2)
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_continued_and_made_to_chat(
     start: Callable[..., Command], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def one_line(errors: str) -> str:
 
 
 @pytest.mark.parametrize("running", [["checkpoints.every=1000"]], indirect=True, ids=["no-other-checkpoint"])
-@pytest.mark.parametrize("by", ["Ctrl-C", pytest.param("SIGTERM", marks=pytest.mark.long)])
+@pytest.mark.parametrize("by", ["Ctrl-C", *(pytest.param(by, marks=pytest.mark.long) for by in ("SIGTERM", "hangup"))])
 def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     by: str, running: Command, wounded: Path
 ) -> None:
@@ -108,6 +108,7 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     assert last_checkpoint(wounded) == last_step(wounded)
 
 
+@pytest.mark.long
 def test_one_sigterm_ends_a_run_whose_worker_is_stuck_within_thirty_seconds(running: Command, wounded: Path) -> None:
     before = last_checkpoint(wounded)
     os.kill(max(running.processes("ray::LearnerWorker")), signal.SIGSTOP)
@@ -142,7 +143,8 @@ WORKERS = {
 }
 
 
-@pytest.mark.parametrize("victim", [pytest.param("rollout worker", marks=pytest.mark.long), *list(WORKERS)[1:]])
+@pytest.mark.long
+@pytest.mark.parametrize("victim", WORKERS)
 def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Command, wounded: Path) -> None:
     title, says = WORKERS[victim]
     pids = running.processes(title)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from rlreason.data.order import rows_between
 from tests.conftest import Command, read_lines
@@ -46,7 +48,9 @@ def test_a_hanging_reward_is_a_timeout_and_too_many_broken_ones_end_the_run(
     assert {row["verdicts"]["mine"] for row in first if row["prompt"].endswith(rows[order[0]]["prompt"])} == {"timeout"}
 
 
-FULL_DISK = """
+IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+"""A mount namespace of its own needs no root, and is gone with its shell."""
+FULL_OF_CHECKPOINTS = """
 mkdir -p "$RUN/checkpoints"
 mount -t tmpfs -o size="$SMALL" none "$RUN/checkpoints" || exit 99
 "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN"
@@ -55,21 +59,40 @@ cp -r "$RUN/checkpoints" "$RUN/kept"
 mount -o remount,size=64m "$RUN/checkpoints"
 exec "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN" --resume
 """
-"""In a mount namespace of its own, so that it needs no root and is gone with the shell."""
+NO_ROOM_FOR_SAMPLES = """
+mkdir -p "$RUN/small"
+mount -t tmpfs -o size=4k none "$RUN/small" || exit 99
+head -c 4096 /dev/zero >"$RUN/small/filled"
+ln -s small/samples.jsonl "$RUN/samples.jsonl"
+exec "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN"
+"""
+
+
+@pytest.fixture
+def on_small_disk(start: Callable[..., Command], tiny_model: Path, tmp_path: Path) -> Callable[..., Command]:
+    """on_small_disk(script, run_dir, **keys): the command, with a stage of four steps from the tiny model's weights."""
+    allowed = subprocess.run([*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+    if allowed.returncode:
+        pytest.skip(f"no mount in a user namespace here: {allowed.stderr.strip()}")
+
+    def begin(script: str, run_dir: Path, **keys: Any) -> Command:
+        data = {"generate": "rlreason.data.chains:texts", "args": {"num": 50, "seed": 1}}
+        config = {"stage": "pretrain", "model": str(tiny_model), "data": data, "steps": 4, "tokens_per_step": 64}
+        config |= {"context_tokens": 64, "learner": {"cpus": 0.5, "threads": 1, "lr": 1e-3}}
+        path = tmp_path / "pretrain.yaml"
+        path.write_text(yaml.safe_dump(config | keys))
+        # A checkpoint takes 0.77 MB, so the second one does not fit.
+        variables = {"RUN": str(run_dir), "CONFIG": str(path), "PYTHON": sys.executable, "SMALL": "1200k"}
+        return start("-c", script, program=(*IN_A_NAMESPACE, "bash"), env=variables)
+
+    return begin
 
 
 def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
-    start: Callable[..., Command], write_config: Callable[..., Path], tmp_path: Path
+    on_small_disk: Callable[..., Command], tmp_path: Path
 ) -> None:
-    namespace = ("unshare", "--user", "--map-root-user", "--mount")
-    allowed = subprocess.run([*namespace, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
-    if allowed.returncode:
-        pytest.skip(f"no mount in a user namespace here: {allowed.stderr.strip()}")
     run_dir = tmp_path / "run[1]*"  # no pattern: checkpoints are found again
-    path = write_config(steps=4, **{"learner.workers": 1})
-    # A checkpoint takes 0.77 MB, so the second one does not fit.
-    variables = {"RUN": str(run_dir), "CONFIG": str(path), "PYTHON": sys.executable, "SMALL": "1200k"}
-    command = start("-c", FULL_DISK, program=(*namespace, "bash"), env=variables)
+    command = on_small_disk(FULL_OF_CHECKPOINTS, run_dir, checkpoints={"every": 2})
     status, _, errors = command.finish(600)
     assert status == 0, errors
     assert (run_dir / "first").read_text() == "status 1\n"
@@ -78,4 +101,18 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
     assert [folder.name for folder in (run_dir / "kept").iterdir()] == ["step-000002"]
     assert [row["step"] for row in read_lines(run_dir / "metrics.jsonl")] == [1, 2, 3, 4]
     assert any(row["event"] == "resume" and row["step"] == 2 for row in read_lines(run_dir / "events.jsonl"))
+    command.assert_nothing_left()
+
+
+def test_a_disk_without_room_for_samples_ends_in_one_line_and_a_report(
+    on_small_disk: Callable[..., Command], tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    held_out = {"share": 0.1, "prompts": ["1+1="], "continuation_tokens": 4}
+    command = on_small_disk(NO_ROOM_FOR_SAMPLES, run_dir, held_out=held_out)
+    status, _, errors = command.finish(600)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert errors.startswith("failed: ") and "samples.jsonl" in errors and "No space left on device" in errors
+    report = (run_dir / "report.html").read_text()
+    assert "No space left on device" in report
     command.assert_nothing_left()

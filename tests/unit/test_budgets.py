@@ -22,7 +22,10 @@ MAX_LOOP_FILE_LINES = 300
 LOOP_FILE = "rlreason/stages/rl.py"
 MAX_FUNCTION_LINES = 80
 MIN_RETURN_TYPES_PERCENT = 95
-MAY_CATCH_ALL = ("rlreason/rewards/", "rlreason/sandbox/", "rlreason/paths.py")  # where user code runs
+MAY_CATCH_ALL = (
+    *("rlreason/rewards/", "rlreason/sandbox/", "rlreason/paths.py"),  # where user code runs
+    "rlreason/workers/_compat.py",  # where Ray raises no more than Exception
+)
 
 
 def package_sources() -> Sources:
