@@ -24,6 +24,7 @@ _CHARACTERS = {
     "\ufeff": "", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\u2061": "", "\u2062": "",
 }  # fmt: skip
 _END = r"(?![a-zA-Z])"
+_SPACE = r"(?:\s|~|\\[,;: ])"
 _ONE = r"(?<!\\)"
 r"""Before a command of one sign: in `\\ 3` the second backslash ends a row and does not make a space."""
 _REPLACEMENTS = [
@@ -59,7 +60,7 @@ _REPLACEMENTS = [
             r"\\mathbb{R}",
         ),
         # Degrees: meant in a trigonometric function, elsewhere a unit.
-        (rf"\\degree{_END}", r"^\\circ "),
+        (rf"\\deg(?:ree)?{_END}", r"^\\circ "),
         (
             r"\\(sin|cos|tan|cot|sec|csc)(?P<open>\s*[({])?\s*(?P<degrees>\d+(?:\.\d+)?)\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)"
             r"(?(open)\s*[)}])",
@@ -70,6 +71,11 @@ _REPLACEMENTS = [
             r"\^\s*(?:\{\s*)?\\circ(?:\s*\})?(?:\s*(?:\\text\s*\{\s*|\\mathrm\s*\{\s*)?[CF]\s*\}?$)?|\\circ\s*$",
             "",
         ),
+        # Units that have Greek letters; next to a number without a space those may be variables.
+        (rf"(?<=\d){_SPACE}+\\Omega$", r"\\text{ ohm}"),
+        (rf"(?<=\d){_SPACE}*(?:\\(?:text|mathrm)\s*\{{[\s~]*)?([kM])\s*\}}?\s*\\Omega$", r"\\text{ \1ohm}"),
+        (rf"(?<=\d){_SPACE}+\\mu\s*([a-zA-Z])$", r"\\text{ micro\1}"),
+        (rf"(?<=\d){_SPACE}*\\mu\s*\\(?:text|mathrm)\s*\{{\s*([a-zA-Z])\s*\}}$", r"\\text{ micro\1}"),
         # Thousands, repeating decimals, large numbers in words.
         (r"(?<=\d)\{,\}(?=\d{3}(?!\d))", ","),
         (r"(?<=\d),\s?\\,(?=\d{3}(?!\d))", ","),

@@ -19,7 +19,9 @@ _NAMES = {
     "kw": "kw", "kilowatt": "kw", "ampere": "ampere", "amp": "ampere", "kelvin": "kelvin", "ohm": "ohm",
     "coulomb": "coulomb", "farad": "farad", "henry": "henry", "henrie": "henry", "pascal": "pascal", "kpa": "kpa",
     "atm": "atm", "bar": "bar", "hertz": "hertz", "khz": "khz", "ev": "ev", "mol": "mole", "mole": "mole",
-    "weber": "weber", "unit": "unit",
+    "weber": "weber", "unit": "unit", "kohm": "kohm", "mohm": "megohm", "microm": "micrometre",
+    "micrometer": "micrometre", "micrometre": "micrometre", "micros": "microsecond", "microsecond": "microsecond",
+    "microg": "microgram", "microgram": "microgram", "microf": "microfarad", "microc": "microcoulomb",
 }  # fmt: skip
 _SYMBOLS = {
     "m": "m", "g": "g", "s": "second", "h": "hour", "l": "liter", "L": "liter", "d": "day", "N": "newton", "J": "joule",

@@ -187,7 +187,11 @@ class Checkpointer:
                 reason = str(error)
         with suppress(RunError):
             self._log.event("no checkpoint", reason=reason)
-        last = "there is none" if self.last_step is None else f"the last one is of step {self.last_step}"
+        last = (
+            "there is no earlier one, so the run would begin anew"
+            if self.last_step is None
+            else f"the last one is of step {self.last_step}"
+        )
         interrupts.remark = f"no checkpoint was written of the last step ({reason}): {last}"
         if not is_interrupt:
             say(f"{name}: {interrupts.remark}")

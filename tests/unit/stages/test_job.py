@@ -261,7 +261,7 @@ def test_one_signal_is_enough_where_a_worker_is_stuck(
     assert time.monotonic() - start_s < 5
     assert run.steps == ([2, 4] if where == "in a step" else [])
     assert "no checkpoint was written" in run.interrupts.remark
-    assert ("the last one is of step 4" if where == "in a step" else "there is none") in run.interrupts.remark
+    assert ("the last one is of step 4" if where == "in a step" else "there is no earlier one") in run.interrupts.remark
     assert run(Learners(), every=2) == weights
     assert untimed(run.path) == untimed(unhurt.path)
 
