@@ -355,11 +355,14 @@ def _languages(wanted: Mapping[str, Any] | Sequence[str]) -> dict[str, Language]
                 compile=tuple(one.get("compile", ())),
                 run=tuple(one["run"]),
                 tags=tuple(one.get("tags", ())),
+                reserves=bool(one.get("reserves", False)),
             )
             for name, one in wanted.items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"languages: each needs `file` and `run`, and may have `compile` and `tags`: {error}") from None
+        raise UserError(
+            f"languages: each needs `file` and `run`, and may have `compile`, `tags`, `reserves`: {error}"
+        ) from None
 
 
 _backends: dict[tuple[str | None, ...], Sandbox | RemoteSandbox] = {}

@@ -23,7 +23,7 @@ Role = Literal["python", "run", "compile"]
 
 MAX_OPEN_FILES = 64
 STACK_BYTES = 112 << 20
-"""Of a Python program's first thread: `prelude.RECURSION_LIMIT` calls through C fit. The kernel leaves 128 MiB free."""
+"""Of a program's first thread: `prelude.RECURSION_LIMIT` calls through C fit. The kernel leaves 128 MiB free."""
 MAX_COMPILED_BYTES = 64 << 20
 _READ = sc.LANDLOCK_READ_FILE | sc.LANDLOCK_READ_DIR
 _WRITE = (1 << 13) - 1 | 1 << 13 | sc.LANDLOCK_TRUNCATE
@@ -44,22 +44,39 @@ _DENIED = (
     "clock_adjtime", "sethostname", "setdomainname", "acct", "quotactl", "personality", "syslog", "shmget", "msgget",
     "semget", "mq_open", "memfd_secret", "setpriority", "setsid", "setpgid", "capset", "ioperm", "iopl", "modify_ldt",
     "mknod", "mknodat", "inotify_init", "inotify_init1", "ioprio_set", "migrate_pages", "move_pages", "shmat",
-    "shmctl", "msgsnd", "msgrcv", "msgctl", "semop", "semtimedop", "semctl", "mq_unlink",
+    "shmctl", "msgsnd", "msgrcv", "msgctl", "semop", "semtimedop", "semctl", "mq_unlink", "quotactl_fd", "ioprio_get",
+    # Buffers of sockets are memory that no limit counts, and timers are counted for all processes of the user together.
+    "setsockopt", "timer_create",
+    # Rulesets and filters take memory of the kernel's, and there is nothing left to take away.
+    "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    # What tells of the host, and waits for its disks.
+    "listmount", "statmount", "sync", "syncfs",
 )  # fmt: skip
-# Landlock does not see these, so a process could change files of its own user that it cannot open.
+# Landlock does not see these, so a process could change, or read of, files of its own user that it cannot open.
 _ATTRIBUTES = (
+    "readlink", "readlinkat", "getxattr", "lgetxattr", "fgetxattr", "getxattrat", "listxattr", "llistxattr",
+    "flistxattr", "listxattrat", "file_getattr",
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
     "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr",
     "fremovexattr", "removexattrat", "file_setattr",
 )  # fmt: skip
 _PROCESSES = ("fork", "vfork")
 _EXEC = ("execve", "execveat")
+_HOST_NAME = ("uname",)
+"""Denied to Python alone: V8 aborts without it."""
 # Calls that name a process: their own is 0. Without a namespace the others of the same user would be in reach.
-_OF_A_PROCESS = ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
+_OF_A_PROCESS = (
+    "prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "sched_getaffinity",
+    "sched_getscheduler", "sched_getparam", "sched_getattr", "sched_rr_get_interval", "getpgid", "getsid",
+    "get_robust_list",
+)  # fmt: skip
 # What a stream needs of ioctl: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Others change files.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# fcntl's F_SETOWN, F_SETSIG and F_SETOWN_EX send any signal to any process of the user; F_SETLEASE, F_NOTIFY watch.
-_FCNTLS = (8, 10, 15, 1024, 1026)
+# fcntl's F_SETOWN, F_SETSIG and F_SETOWN_EX send any signal to any process of the user; F_SETLEASE, F_NOTIFY watch;
+# F_SETPIPE_SZ takes memory that no limit counts.
+_FCNTLS = (8, 10, 15, 1024, 1026, 1031)
+_AF_UNIX = 1
+_CLOSE_RANGE_UNSHARE = 2
 _NOT_STREAM = 0xE
 """Bits of a socket's type. A datagram may be sent elsewhere than to the other end of its pair."""
 
@@ -69,7 +86,7 @@ _REFUSED, _NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _ANYONE = 0x7EEEEEEE
 """Stands for a pid in a filter that is not for one process yet; no pid is so large."""
 _NUMBER_AT, _ARCH_AT = 0, 4
-_CLONE_THREAD = 0x00010000
+_CLONE_FILES, _CLONE_THREAD = 0x00000400, 0x00010000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -78,7 +95,8 @@ class Limits:
     """What one process may use."""
 
     memory_bytes: int
-    """Address space; for a foreign program, whose runtime may reserve much more than it uses, data."""
+    address_space: bool = True
+    """Memory is all address space; else, for a runtime that reserves much more than it uses, private data alone."""
     cpu_s: int | None = None
     processes: int | None = None
     """Processes and threads of this user, all told; None: not limited."""
@@ -118,20 +136,40 @@ def _filter_for_anyone(role: Role, abi: int) -> bytes:
             lines.extend([(test, 0, 1, value), (_RETURN, 0, 0, yes)])
         lines.append((_RETURN, 0, 0, no))
 
+    def all_of(name: str, index: int, *bits: int) -> None:
+        """Allow a call whose argument has each of these bits, refuse it else."""
+        lines.append((_JEQ, 0, 2 + 2 * len(bits), sc.NUMBERS[name]))
+        lines.append((_LOAD, 0, 0, _argument_at(index)))
+        for bit in bits:
+            lines.extend([(_JSET, 1, 0, bit), (_RETURN, 0, 0, _REFUSED)])
+        lines.append((_RETURN, 0, 0, _ALLOW))
+
     for name in ("kill", "tgkill"):
         only(name, 0, _JEQ, _ANYONE, allowed=True)
     for name in _OF_A_PROCESS:
         only(name, 0, _JEQ, 0, _ANYONE, allowed=True)
-    only("prctl", 0, _JEQ, sc.PR_SET_PDEATHSIG, sc.PR_SET_DUMPABLE, allowed=False)
+    only("getpriority", 1, _JEQ, 0, _ANYONE, allowed=True)
+    only("prctl", 0, _JEQ, sc.PR_SET_PDEATHSIG, sc.PR_SET_DUMPABLE, sc.PR_SET_SECCOMP, allowed=False)
     only("fcntl", 1, _JEQ, *_FCNTLS, allowed=False)
-    only("socketpair", 1, _JSET, _NOT_STREAM, allowed=False)
+    lines += [
+        (_JEQ, 0, 7, sc.NUMBERS["socketpair"]),
+        (_LOAD, 0, 0, _argument_at(0)),
+        (_JEQ, 1, 0, _AF_UNIX),
+        (_RETURN, 0, 0, _REFUSED),
+        (_LOAD, 0, 0, _argument_at(1)),
+        (_JSET, 0, 1, _NOT_STREAM),
+        (_RETURN, 0, 0, _REFUSED),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     denied, absent = [*_DENIED], ["clone3"]  # clone3's flags lie in memory, out of sight; libc falls back to clone
     if role != "compile":
-        only("clone", 0, _JSET, _CLONE_THREAD, allowed=True)
+        # A thread with descriptors of its own would have as many again, and their buffers: here and by close_range.
+        only("close_range", 2, _JSET, _CLOSE_RANGE_UNSHARE, allowed=False)
+        all_of("clone", 0, _CLONE_THREAD, _CLONE_FILES)
         only("ioctl", 1, _JEQ, *_IOCTLS, allowed=True)
         denied += [*_PROCESSES, *_ATTRIBUTES]
     if role == "python":
-        denied += _EXEC
+        denied += [*_EXEC, *_HOST_NAME]
     if abi < 3 and role != "compile":
         # Before version 3 Landlock does not see truncation; versions 1 and 2 get writing taken away altogether.
         denied += ["truncate", "ftruncate", "creat"]
@@ -174,7 +212,9 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
-        (resource.RLIMIT_AS if role == "python" else resource.RLIMIT_DATA, limits.memory_bytes),
+        (resource.RLIMIT_SIGPENDING, MAX_OPEN_FILES),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_AS if limits.address_space else resource.RLIMIT_DATA, limits.memory_bytes),
     ]
     wanted += [
         (which, value)
@@ -185,9 +225,10 @@ def confine(role: Role, ruleset: int, limits: Limits, abi: int) -> None:
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
-    if role == "python":
-        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-        resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    most = STACK_BYTES if hard < 0 else min(STACK_BYTES, hard)
+    # What is executed takes the soft limit for the stacks of its threads too.
+    resource.setrlimit(resource.RLIMIT_STACK, (most if role == "python" or soft < 0 else min(soft, most), most))
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
     sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
     sc.landlock_restrict(ruleset)

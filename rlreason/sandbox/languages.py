@@ -28,6 +28,8 @@ class Language:
     run: tuple[str, ...]
     tags: tuple[str, ...] = ()
     """What a fenced block of this language is labelled with."""
+    reserves: bool = False
+    """Its runtime reserves far more address space than it uses, as V8, Java and Go do: only private data is limited."""
 
 
 LANGUAGES = {
@@ -37,7 +39,7 @@ LANGUAGES = {
         run=("./main",),
         tags=("cpp", "c++", "cc"),
     ),
-    "javascript": Language(file="main.js", run=("node", "main.js"), tags=("javascript", "js")),
+    "javascript": Language(file="main.js", run=("node", "main.js"), tags=("javascript", "js"), reserves=True),
 }
 
 
@@ -77,7 +79,8 @@ def built(
 
         def run(stdin: bytes, timeout_s: float) -> Ended:
             limits = {"memory_bytes": max(memory_bytes, _MIN_RUN_MEMORY_BYTES), "timeout_s": timeout_s}
-            command = {**order, "role": "run", "argv": _absolute(language.run), "cpu_s": int(timeout_s) + 2, **limits}
+            limits |= {"cpu_s": int(timeout_s) + 2, "address_space": not language.reserves}
+            command = {**order, "role": "run", "argv": _absolute(language.run), **limits}
             return _run(host, command, stdin)
 
         yield run
@@ -88,6 +91,7 @@ def built(
 
 def _compile(host: Host, order: dict[str, Any]) -> None:
     limits = {"memory_bytes": COMPILE_MEMORY_BYTES, "timeout_s": COMPILE_TIMEOUT_S, "cpu_s": int(COMPILE_TIMEOUT_S)}
+    limits["address_space"] = False
     ended = _run(host, {**order, **limits}, b"")
     if ended.timed_out:
         raise DoesNotCompile(f"it did not compile within {COMPILE_TIMEOUT_S:g} s")

@@ -58,6 +58,7 @@ def enter(readable: Iterable[str] = ()) -> None:
         if helper:
             os.waitpid(helper, 0)
     _make_root(readable)
+    sc.set_host_name("sandbox")
     first = os.fork()
     if first:
         _, status = os.waitpid(first, 0)

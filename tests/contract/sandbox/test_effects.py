@@ -130,7 +130,44 @@ PROCESSES = {
     "more files": "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))",
     "larger files": "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))",
 }
+DENIED = "denied(lambda: {})"
+"""An act that would fail on this target anyway: the filter must be what refuses it."""
+LEAKS = {
+    "mount table": DENIED.format("system_call('listmount', bytes(32), 0, 0, 0)"),
+    "one mount": DENIED.format("system_call('statmount', bytes(32), 0, 0, 0)"),
+    "where a link leads": DENIED.format("os.readlink(FOLDER + '/link')"),
+    "where a link leads, by readlinkat": DENIED.format("system_call('readlinkat', -100, b'/bin', bytes(9), 9)"),
+    "extended attribute": DENIED.format("os.getxattr(CANARY, 'user.x')"),
+    "extended attributes": DENIED.format("os.listxattr(CANARY)"),
+    "host name": DENIED.format("libc_call('uname', ctypes.create_string_buffer(512))"),
+    "host name by gethostname": "socket.gethostname()",
+    "process groups": DENIED.format("os.getpgid(os.getppid() or 1)"),
+    "process group of the trainer": DENIED.format("os.getpgid(PARENT)"),
+    "sessions": DENIED.format("os.getsid(os.getppid() or 1)"),
+    "priorities": DENIED.format("os.getpriority(os.PRIO_PROCESS, os.getppid() or 1)"),
+    "processors": DENIED.format("os.sched_getaffinity(os.getppid() or 1)"),
+    "schedules": DENIED.format("os.sched_getscheduler(os.getppid() or 1)"),
+    "pair of another family": DENIED.format("socket.socketpair(socket.AF_INET)"),
+    "pair of netlink": DENIED.format("socket.socketpair(socket.AF_NETLINK)"),
+    "pair of packets": DENIED.format("socket.socketpair(socket.AF_PACKET)"),
+    "pair of a virtual machine's": DENIED.format("socket.socketpair(socket.AF_VSOCK)"),
+    "wait for the disks": "system_call('sync')",
+    "wait for one disk": DENIED.format("system_call('syncfs', 0)"),
+    "timers": "system_call('timer_create', 0, None, ctypes.create_string_buffer(8))",
+    "a ruleset": "system_call('landlock_create_ruleset', (1).to_bytes(8, 'little'), 8, 0)",
+    "a filter": DENIED.format("system_call('seccomp', 1, 0, None)"),
+    "a filter by prctl": DENIED.format("libc_call('prctl', 22, 2, None, 0, 0)"),
+}
+# What a thread needs, with and without the table of descriptors in common with the others.
+THREAD = 0x50F00
 MEMORY = {
+    "larger buffers of a socket": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)",
+    "larger pipe": "import fcntl\nfcntl.fcntl(os.pipe()[1], 1031, 1 << 20)",
+    "descriptors of a thread": DENIED.format(f"system_call('clone', {THREAD & ~0x400}, None, 0, 0, 0)"),
+    "descriptors of a thread, later": DENIED.format("system_call('close_range', 900, 901, 2)"),
+    "file in memory, not grown": "libc_call('fallocate', os.memfd_create('x'), 1, 0, ctypes.c_long(1 << 30))",
+    "stack": "import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 30, -1))",
+    "queued signals": "import resource\nresource.setrlimit(resource.RLIMIT_SIGPENDING, (4096, 4096))",
     "bytearray": "bytearray(1 << 30)",
     "list": "[0] * (1 << 28)",
     "string": "'x' * (1 << 30)",
@@ -159,6 +196,11 @@ def test_no_file_and_no_network_is_reached(arena, body: str) -> None:
 
 @pytest.mark.parametrize("body", _cases(PROCESSES))
 def test_no_process_is_made_or_touched(arena, body: str) -> None:
+    arena.attempt(body)
+
+
+@pytest.mark.parametrize("body", _cases(LEAKS))
+def test_nothing_of_the_host_is_told(arena, body: str) -> None:
     arena.attempt(body)
 
 

@@ -49,6 +49,16 @@ def test_a_right_program_passes_and_a_wrong_one_does_not(level: Level, name: str
     assert (wrong.value, wrong.status) == (0.0, "wrong"), wrong.detail
 
 
+def test_the_hosts_name_is_not_told_inside_namespaces(level: Level) -> None:
+    need("javascript")
+    if level != "namespaces":
+        pytest.skip("V8 ends where it may not ask, and without a namespace the answer is the host's")
+    tests = [{"type": "stdio", "input": "", "output": "sandbox"}]
+    program = '```js\nconsole.log(require("os").hostname());\n```'
+    score = code.check(program, tests, languages=["javascript"], **LIMITS)
+    assert score.value == 1.0, score.detail
+
+
 def test_a_language_that_is_not_named_is_not_run() -> None:
     assert code.check(CPP, TESTS).status == "unparseable"
 
@@ -68,10 +78,24 @@ ATTACKS = {
     "write": 'std::ofstream f("made"); f << "x"; f.flush(); return f.good();',
     "chmod": 'return chmod("main", 0777) == 0;',
     "signal": "return kill(getppid(), 0) == 0;",
+    "more_stack": "rlimit r; r.rlim_cur = r.rlim_max = 700 << 20; return setrlimit(RLIMIT_STACK, &r) == 0;",
+    "shared_memory": "return mmap(0, 1500ul << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;",
     "memory": "for (int i = 0; i < 128; i++) { void* p = malloc(1 << 24); if (!p) return false; "
     "memset(p, i, 1 << 24); } return true;",
 }
-HEADERS = ("fstream", "iostream", "string", "cstdlib", "cstring", "unistd.h", "signal.h", "sys/socket.h", "sys/stat.h")
+HEADERS = (
+    "fstream",
+    "iostream",
+    "string",
+    "cstdlib",
+    "cstring",
+    "unistd.h",
+    "signal.h",
+    "sys/socket.h",
+    "sys/stat.h",
+    "sys/mman.h",
+    "sys/resource.h",
+)
 
 
 def test_a_compiled_program_has_no_rights(level: Level) -> None:
