@@ -6,6 +6,7 @@ not answer, Unavailable where it cannot be started; never turns either into a ve
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import select
@@ -26,6 +27,8 @@ Level = Literal["landlock", "namespaces"]
 """`landlock`: Landlock, seccomp, rlimits, no_new_privs. `namespaces`: the same inside namespaces of its own."""
 
 START_TIMEOUT_S = 20.0
+_FIRST_USER, _PROCESSES, _ZYGOTES = 1 << 30, 1 << 18, 1 << 10
+"""Users with a number of their own for each zygote of each process; none that a person or a service has."""
 GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
 # In the order in which they load. Read here and now: on the far side, and to a process that has changed its user since,
@@ -54,9 +57,7 @@ _BOOT = f"""
 {LOADER}
 sys.path[:] = [entry for entry in sys.path if entry]
 add_all(json.load(sys.stdin))
-sys.modules["rlreason.sandbox.zygote"].main(
-    int(sys.argv[1]), sys.argv[2] == "namespaces", int(sys.argv[3]), json.loads(sys.argv[4])
-)
+sys.modules["rlreason.sandbox.zygote"].main(int(sys.argv[1]), **json.loads(sys.argv[2]))
 """
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -99,13 +100,16 @@ class Host:
         self.level: Level = level
         self.folders: set[str] = set()
         """Work folders in use; of a zygote that is killed they are removed here."""
+        # Root's files are many, and no limit of processes binds it; a namespace maps its user away by itself.
+        self.user = _own_user() if level == "landlock" and os.geteuid() == 0 else None
+        """That programs run as, if not this process's."""
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdin, self._errors = memory_file(json.dumps(SOURCES).encode()), memory_file(b"")
-        # Root's files are many; a namespace maps its user away by itself.
-        drop = level == "landlock" and os.geteuid() == 0 and _may_change_user()
+        is_alone = level == "namespaces" or self.user not in (None, NOBODY)
+        given = {"in_namespaces": level == "namespaces", "is_alone": is_alone, "abi": abi, **_located(packages)}
         try:
             self._process = subprocess.Popen(
-                [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), level, str(abi), _located(packages)],
+                [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), json.dumps(given)],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -113,9 +117,9 @@ class Host:
                 cwd="/",
                 pass_fds=(far.fileno(),),
                 start_new_session=True,
-                user=NOBODY if drop else None,
-                group=NOBODY if drop else None,
-                extra_groups=[] if drop else None,
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
             )
         except (OSError, subprocess.SubprocessError) as error:
             self.control.close()
@@ -237,22 +241,32 @@ class Host:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _located(packages: tuple[str, ...]) -> str:
-    """The packages and the folders of this interpreter in which they are, as JSON."""
+def _located(packages: tuple[str, ...]) -> dict[str, list[str]]:
+    """The packages and the folders of this interpreter in which they are."""
     specs = [importlib.util.find_spec(name) for name in packages]
     folders = {
         str(Path(spec.origin).parents[spec.submodule_search_locations is not None])
         for spec in specs
         if spec is not None and spec.origin
     }
-    return json.dumps({"names": packages, "folders": sorted(folders)})
+    return {"packages": list(packages), "folders": sorted(folders)}
 
 
-def _may_change_user() -> bool:
-    """Root of a container need not have CAP_SETGID and CAP_SETUID (bits 6 and 7)."""
+_users = itertools.count()
+
+
+def _own_user() -> int:
+    """A user that nothing else runs as, so that what is counted by user is this zygote's alone. Unavailable for root
+    that may not become another: no limit of processes binds it.
+    """
     with open("/proc/self/status", encoding="ascii") as file:
         effective = next(line.split()[1] for line in file if line.startswith("CapEff"))
-    return int(effective, 16) >> 6 & 3 == 3
+    if int(effective, 16) >> 6 & 3 != 3:  # CAP_SETGID and CAP_SETUID, which root of a container need not have
+        raise Unavailable("root without CAP_SETUID and CAP_SETGID; run as another user, or allow it these capabilities")
+    wanted = _FIRST_USER + os.getpid() % _PROCESSES * _ZYGOTES + next(_users) % _ZYGOTES
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        ranges = [(int(first), int(number)) for first, _, number in map(str.split, file)]
+    return wanted if any(first <= wanted < first + number for first, number in ranges) else NOBODY
 
 
 def _read_into(body: bytearray, fd: int, limit: int) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rlreason.sandbox.host import Ended, Host, Unavailable, memory_file
-from rlreason.sandbox.namespaces import NOBODY
 
 MEMORY_BYTES = 256 << 20
 TIMEOUT_S = 20.0
@@ -62,6 +61,10 @@ attempt("limit the parent", lambda: resource.prlimit(os.getppid() or 1, resource
 attempt("move the parent", lambda: os.sched_setaffinity(os.getppid() or 1, os.sched_getaffinity(0)))
 attempt("trace the parent", lambda: libc_call("ptrace", 16, os.getppid() or 1, 0, 0))
 attempt("read /proc", lambda: open("/proc/self/environ").read())
+attempt("look at the parent", lambda: os.getpgid(os.getppid() or 1))
+attempt("name the host", lambda: libc_call("uname", ctypes.create_string_buffer(512)))
+attempt("follow a link", lambda: os.readlink("/bin"))
+attempt("enlarge a buffer", lambda: socket.socketpair()[0].setsockopt(1, 7, 1 << 24))
 attempt("make a namespace", lambda: libc_call("unshare", 0x10000000))
 attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)))
 attempt("take twice the memory", lambda: bytearray(2 * target["memory"]) and None)
@@ -72,7 +75,7 @@ print("done")
 
 def self_test(host: Host) -> None:
     """Unavailable, with the names of what got through, unless everything is stopped and a right program runs."""
-    with _targets() as target:
+    with _targets(host.user) as target:
         first = _run(host, PROGRAM, json.dumps({**target, "memory": MEMORY_BYTES}).encode())
         unchanged = _is_unchanged(str(target["canary"]))
     said = first.outputs[0].decode(errors="replace").splitlines()
@@ -110,7 +113,7 @@ def _run(host: Host, source: bytes, stdin: bytes) -> Ended:
 
 
 @contextmanager
-def _targets() -> Iterator[dict[str, str | int]]:
+def _targets(owner: int | None) -> Iterator[dict[str, str | int]]:
     """A readable file and three open sockets, all ours."""
     with (
         tempfile.TemporaryDirectory(prefix="rlreason-probe-") as folder,
@@ -123,10 +126,10 @@ def _targets() -> Iterator[dict[str, str | int]]:
         with open(canary, "w", encoding="utf-8") as file:
             file.write(SECRET)
         os.chmod(canary, 0o666)
-        if os.geteuid() == 0:
+        if owner is not None:
             # The program's own, so that nothing but the sandbox keeps it from changing the mode.
             with contextlib.suppress(PermissionError):
-                os.chown(canary, NOBODY, NOBODY)
+                os.chown(canary, owner, owner)
         names = {"unix": os.path.join(folder, "stream"), "datagram": os.path.join(folder, "datagram")}
         for opened, name in ((unix, names["unix"]), (datagram, names["datagram"])):
             opened.bind(name)

@@ -38,7 +38,10 @@ _COMMAND_ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OPENSSL_CONF": "/dev/null",  # node ends where it may not read the system's
 }
-_SPARE_PROCESSES = 1024
+_MOST_TASKS = 64
+"""Processes and threads of one run: the program's, its judge's, a compiler's."""
+_CROWDED = 32
+"""So many more of others, of the same user, in the course of a run may be why it could start no thread."""
 _MAX_FD = 1 << 16
 STOP = b"x"
 """The parent's word, between orders, to end the present run."""
@@ -47,7 +50,10 @@ STOP = b"x"
 class Zygote:
     """The loop. `serve` returns when the parent closes the socket."""
 
-    def __init__(self, control: socket.socket, in_namespaces: bool, abi: int, readable: list[str]) -> None:
+    def __init__(
+        self, control: socket.socket, in_namespaces: bool, is_alone: bool, abi: int, readable: list[str]
+    ) -> None:
+        """is_alone: no other process counts towards the limit of this user's."""
         self.control, self.in_namespaces, self.abi = control, in_namespaces, abi
         self.ruleset = confine.python_ruleset(abi, readable)
         confine.filter_program("python", 0, abi)  # built once, for all children
@@ -56,8 +62,7 @@ class Zygote:
         self.folders: set[str] = set()
         self.confined: dict[int, int] = {}
         """Of each child the pipe on which it says, before it reads the program, that it is confined."""
-        # Of this user, all told: alone in the namespace, but beside other processes without one.
-        self.processes = 256 if in_namespaces else _count_tasks() + _SPARE_PROCESSES
+        self.others = None if is_alone else Others()
 
     def serve(self) -> None:
         while True:
@@ -70,11 +75,15 @@ class Zygote:
             if body == STOP:
                 continue  # meant for a run that ended by itself meanwhile
             order = json.loads(body)
+            before = self.others.count() if self.others else 0
+            self.most_tasks = before + _MOST_TASKS
             try:
                 result = self._run(order, fds)
             finally:
                 for fd in fds:
                     os.close(fd)
+            if self.others and self.others.count() > before + _CROWDED:
+                result = {"failed": "other processes of this user may have taken the place of the program's threads"}
             with contextlib.suppress(OSError):  # a parent that has gone: the next read says so
                 self.control.sendall(json.dumps(result).encode())
 
@@ -203,7 +212,7 @@ class Zygote:
             memory_bytes=order["memory_bytes"],
             address_space=order.get("address_space", True),
             cpu_s=order["cpu_s"],
-            processes=self.processes,
+            processes=self.most_tasks,
         )
         confine.confine(role, ruleset, limits, self.abi)
         os.close(ruleset)
@@ -247,14 +256,14 @@ class Zygote:
             ended[pid] = os.waitstatus_to_exitcode(status)
 
 
-def main(fd: int, in_namespaces: bool, abi: int, packages: dict[str, list[str]]) -> None:
+def main(fd: int, *, in_namespaces: bool, is_alone: bool, abi: int, packages: list[str], folders: list[str]) -> None:
     """Entry point, in a fresh interpreter. Says `ready` or why not, then serves.
 
-    packages: `names` to load, and `folders` in which they may be beside those of this interpreter.
+    packages: names of those to load. folders: in which they may be, beside those of this interpreter.
     """
     control = socket.socket(fileno=fd)
-    folders = [*packages["folders"], *site.getsitepackages()] if packages["names"] else []
-    readable = _files_of(packages["names"], folders)
+    folders = [*folders, *site.getsitepackages()] if packages else []
+    readable = _files_of(packages, folders)
     try:
         sc.require_machine()
         if in_namespaces:
@@ -272,10 +281,10 @@ def main(fd: int, in_namespaces: bool, abi: int, packages: dict[str, list[str]])
         for name in _PRELOAD:
             with contextlib.suppress(ImportError):
                 __import__(name)
-        _load(packages["names"], folders)
+        _load(packages, folders)
         # The site module, which is left out, would have defined these; programs end with them.
         builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
-        zygote = Zygote(control, in_namespaces, abi, readable)
+        zygote = Zygote(control, in_namespaces, is_alone, abi, readable)
         gc.freeze()  # a collection in a child would touch, and so copy, every page
     except OSError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode())
@@ -305,12 +314,29 @@ def _load(names: list[str], folders: list[str]) -> None:
     sys.path[:] = before
 
 
-def _count_tasks() -> int:
-    """Processes and threads on this host, at most so many of this user."""
-    try:
+class Others:
+    """Processes and threads of this user that are there beside a run. To look at each takes milliseconds, so that is
+    done where the number of all on this host has changed.
+    """
+
+    def __init__(self) -> None:
+        self._all = self._ours = -_CROWDED
+
+    def count(self) -> int:
         with open("/proc/loadavg") as file:
-            return int(file.read().split()[3].split("/")[1])
-    except (OSError, ValueError, IndexError):
+            everyone = int(file.read().split()[3].split("/")[1])
+        if abs(everyone - self._all) >= _CROWDED // 2:
+            self._all, self._ours = everyone, sum(map(_num_tasks, filter(str.isdigit, os.listdir("/proc"))))
+        return self._ours
+
+
+def _num_tasks(pid: str) -> int:
+    """0 for a process of another user, or one that has ended."""
+    try:
+        with open(f"/proc/{pid}/status") as file:  # the folder's owner is root's where a process is not dumpable
+            fields = dict(line.partition(":\t")[::2] for line in file)
+        return int(fields["Threads"]) if int(fields["Uid"].split()[0]) == os.getuid() else 0
+    except (OSError, ValueError, KeyError):
         return 0
 
 

@@ -22,7 +22,7 @@ from conftest import DOUBLE, SECRET, Arena
 
 from rlreason.rewards import code
 from rlreason.sandbox import syscalls as sc
-from rlreason.sandbox.pool import Sandbox
+from rlreason.sandbox.pool import Sandbox, SandboxUnavailable
 
 USER = 1000
 DOCKER_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
@@ -75,7 +75,7 @@ def enter(kind: str, folder: Path) -> None:
 def attacks(arena: Arena) -> list[str]:
     """What went wrong."""
     wrong = []
-    effects = (test_effects.FILES, test_effects.NETWORK, test_effects.PROCESSES, test_effects.MEMORY)
+    effects = (getattr(test_effects, name) for name in ("FILES", "NETWORK", "PROCESSES", "LEAKS", "MEMORY"))
     for name, body in (item for table in effects for item in table.items()):
         try:
             arena.attempt(body)
@@ -103,7 +103,11 @@ def main(kind: str, folder: Path) -> None:
     inner.mkdir()
     sandbox = code._backend("landlock", None, None)
     assert isinstance(sandbox, Sandbox)
-    said = sandbox.start()
+    try:
+        said = sandbox.start()
+    except SandboxUnavailable as error:
+        print(json.dumps({"unavailable": str(error)}))
+        return
     arena = Arena(sandbox, inner)
     print(json.dumps({"said": said, "level": sandbox.level, "user": os.geteuid(), "wrong": attacks(arena)}))
 

@@ -230,10 +230,13 @@ HOLES = {
     "network": ('"socket", "connect"', '"bind"', "send by UDP"),
     "modes": ('"chmod", "fchmod", "fchmodat", ', "", "change a file's mode"),
     "memory": ("limits.memory_bytes),", "1 << 40),", "take twice the memory"),
-    "processes": ('only("clone", 0, _JSET, _CLONE_THREAD', 'only("clone", 0, _JSET, 0xFFFFFFFF', "start a process"),
+    "processes": ('all_of("clone", 0, _CLONE_THREAD, _CLONE_FILES)', "pass", "start a process"),
     "signals": ('for name in ("kill", "tgkill"):', "for name in ():", "signal"),
     "parent's death": ("sc.PR_SET_PDEATHSIG, sc", "sc", "outlive the parent"),
-    "datagrams": ('only("socketpair"', 'only("nothing"', "send to a named socket"),
+    "datagrams": ("(_JSET, 0, 1, _NOT_STREAM)", "(_JSET, 0, 1, 0)", "send to a named socket"),
+    "buffers": ('"setsockopt", ', "", "enlarge a buffer"),
+    "links": ('"readlink", "readlinkat", ', "", "follow a link"),
+    "host's name": ("*_HOST_NAME]", "]", "name the host"),
     "watching": ('"inotify_init", ', "", "watch a folder"),
     "owned pipes": ('only("fcntl"', 'only("nothing"', "send signals through a pipe"),
     "other processes": ("for name in _OF_A_PROCESS:", "for name in ():", "limit the parent, move the parent"),
@@ -268,3 +271,44 @@ def test_a_run_cut_off_before_it_began_is_out_of_time_and_no_failure(sandbox: Sa
         test = {"type": "assert", "code": "assert f()", "timeout_s": timeout_s}
         ended, results = sandbox.functions(b"while True: pass", [test], None, timeout_s=timeout_s)
         assert results[-1][0] == "timeout"
+
+
+BESIDE_MANY_THREADS = """
+import os, threading
+from rlreason.sandbox.pool import Sandbox
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+sandbox = Sandbox(level="landlock")
+sandbox.start()
+stop = threading.Event()
+threading.stack_size(32768)
+for _ in range(1600):
+    threading.Thread(target=stop.wait, daemon=True).start()
+COUNT = b'''
+import os, threading, time
+threading.stack_size(32768)
+started = 0
+try:
+    while started < int(input()):
+        threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+        started += 1
+except RuntimeError: pass
+print(started, flush=True)
+os._exit(0)
+'''
+for wanted in (8, 4000):
+    print(sandbox.script(COUNT.replace(b"int(input())", b"%d" % wanted), b"").outputs[0].decode().strip())
+stop.set()
+"""
+
+
+def test_threads_of_this_user_take_no_place_and_give_none() -> None:
+    """They were started after the sandbox, which counts them anew for each run."""
+    words = [sys.executable, "-c", BESIDE_MANY_THREADS]
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=path, cwd="/")
+    few, many = map(int, done.stdout.split())
+    assert few == 8, "a right program is right beside them"
+    assert 8 <= many <= 64, "and a wrong one has no more than its own"
