@@ -1,11 +1,11 @@
 """A function in a warm child process that a deadline can really kill.
 
-Waiting with a timeout leaves the work running, and signal.alarm fails off the main thread. Here the child's
-whole process group gets SIGKILL and a new child starts at the next call. Works from any thread, under
-asyncio.to_thread and in Ray actors; calls on one instance run one after the other.
+Waiting with a timeout leaves the work running, and signal.alarm fails off the main thread. Here the child gets
+SIGKILL, and so does whatever it started, daemons too; a new child starts at the next call. Works from any thread,
+under asyncio.to_thread and in Ray actors; calls on one instance run one after the other.
 
-Not a sandbox: the function has this user's rights, and a process of its own that leaves the group survives it.
-Linux only. Does not retry, and does not bound the memory unless told to.
+Not a sandbox: the function has this user's rights. Linux only. Does not retry, and does not bound the memory unless
+told to.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from rlreason.rewards.killable_child import HEADER
+from rlreason.rewards.killable_child import ENDING_S, HEADER
 
 MAX_REPLY_BYTES = 16 << 20
 """A child that answers more than this is treated as broken."""
@@ -236,7 +236,9 @@ class KillableFunction:
                 raise EOFError
 
     def _kill(self) -> None:
-        """SIGKILL the group and reap. A child inherited over a fork is only forgotten: it serves the parent."""
+        """Ends the child with all that it started. A child inherited over a fork is only forgotten: it serves the
+        parent.
+        """
         child, self._child = self._child, None
         if child is None:
             return
@@ -244,7 +246,10 @@ class KillableFunction:
         if self._owner_pid != os.getpid():
             child.returncode = 0  # not ours to reap
             return
-        # Before the reaping: until then the group's number cannot be given to anybody else.
+        child.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(2 * ENDING_S)
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -289,8 +294,8 @@ def start_process(
 
 
 def _how_it_ended(pid: int) -> str:
-    """ "exit code 3" or "signal SIGSEGV" of a child whose pipe has closed; gives a dying one 0.1 s."""
-    for _ in range(20):
+    """ "exit code 3" or "signal SIGSEGV" of a child whose pipe has closed; gives a dying one a second."""
+    for _ in range(200):
         try:
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:

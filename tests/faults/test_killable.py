@@ -28,6 +28,19 @@ def act(what):
         child = subprocess.Popen(["sleep", "60"])
         open(os.environ["PID_FILE"], "w").write(str(child.pid))
         time.sleep(60)
+    if what in ("hang with a daemon", "exit with a daemon"):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                open(os.environ["PID_FILE"], "w").write(str(os.getpid()))
+                time.sleep(60)
+            os._exit(0)
+        os.wait()
+        while not os.path.exists(os.environ["PID_FILE"]):
+            time.sleep(0.01)
+        if what.startswith("exit"):
+            os._exit(3)
+        time.sleep(60)
     if what == "exit":
         os._exit(3)
     if what == "abort":
@@ -192,6 +205,17 @@ def test_asyncio(act: KillableFunction) -> None:
         return await asyncio.gather(*(asyncio.to_thread(act.call, i) for i in range(20)))
 
     assert asyncio.run(many()) == [Returned(value=i) for i in range(20)]
+
+
+@pytest.mark.parametrize("what", ["hang with a daemon", "exit with a daemon"])
+def test_no_daemon_of_the_function_survives(
+    act: KillableFunction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It has left the session, and its parent has ended."""
+    monkeypatch.setenv("PID_FILE", str(tmp_path / "pid"))
+    result = act.call(what, timeout_s=1.0)
+    assert result == (TimedOut(seconds=1.0) if what.startswith("hang") else Crashed(detail="exit code 3"))
+    assert wait_until_dead(int((tmp_path / "pid").read_text()))
 
 
 def test_environment_is_scrubbed(act: KillableFunction, monkeypatch: pytest.MonkeyPatch) -> None:
