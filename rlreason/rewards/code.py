@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from rlreason.rewards.code_tests import checked, header, tests_of
@@ -21,7 +22,7 @@ from rlreason.rewards.program import Program, find_program
 from rlreason.sandbox import codec
 from rlreason.sandbox.driver import same
 from rlreason.sandbox.host import Ended, Host, Level
-from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, Language, built, missing_tool
+from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, Language, built, missing_tool, require_works
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxError
 from rlreason.sandbox.probes import last_line
 from rlreason.sandbox.remote import RemoteSandbox
@@ -166,7 +167,11 @@ def prepare(
             raise UserError(f"language {name!r}: {tool} is not installed")
     try:
         backend = _backend(level, url, token_env, packages)
-        return f"sandbox: {backend.start()}" if isinstance(backend, Sandbox) else f"sandbox: remote, {url}"
+        if isinstance(backend, RemoteSandbox):
+            return f"sandbox: remote, {url}"
+        for language in _languages(languages).values():
+            backend.borrow(partial(require_works, language=language))
+        return f"sandbox: {backend.start()}"
     except (SandboxError, ValueError) as error:
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         raise UserError(f"package {missing[0]!r} is not installed" if missing else str(error)) from None
@@ -356,6 +361,7 @@ def _languages(wanted: Mapping[str, Any] | Sequence[str]) -> dict[str, Language]
                 run=tuple(one["run"]),
                 tags=tuple(one.get("tags", ())),
                 reserves=bool(one.get("reserves", False)),
+                self_test=one.get("self_test", ""),
             )
             for name, one in wanted.items()
         }

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ class Ended:
     """It printed more than it may, and was ended."""
     outputs: tuple[bytes, ...]
     """What came out of each pipe."""
+    not_started: bool = False
+    """The command could not be executed."""
 
 
 class Host:
@@ -106,7 +109,8 @@ class Host:
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdin, self._errors = memory_file(json.dumps(SOURCES).encode()), memory_file(b"")
         is_alone = level == "namespaces" or self.user not in (None, NOBODY)
-        given = {"in_namespaces": level == "namespaces", "is_alone": is_alone, "abi": abi, **_located(packages)}
+        given: dict[str, Any] = {"in_namespaces": level == "namespaces", "is_alone": is_alone, "abi": abi}
+        given |= {"temp": tempfile.gettempdir(), **_located(packages)}
         try:
             self._process = subprocess.Popen(
                 [python, "-S", "-s", "-B", "-c", _BOOT, str(far.fileno()), json.dumps(given)],
@@ -223,6 +227,7 @@ class Host:
             timed_out=reply["timed_out"],
             overflowed=overflowed or any(len(body) > max_output_bytes for body in found.values()),
             outputs=tuple(bytes(body) for body in found.values()),
+            not_started=reply["not_started"],
         )
 
     def forget(self) -> None:
@@ -255,9 +260,10 @@ def _located(packages: tuple[str, ...]) -> dict[str, list[str]]:
 _users = itertools.count()
 
 
-def _own_user() -> int:
-    """A user that nothing else runs as, so that what is counted by user is this zygote's alone. Unavailable for root
-    that may not become another: no limit of processes binds it.
+def _own_user() -> int | None:
+    """A user that nothing else runs as, so that what is counted by user is this zygote's alone; None in a namespace
+    that has no user but root, whom limits bind as the one who he is outside. Unavailable for root that may not become
+    another: no limit of processes binds him.
     """
     with open("/proc/self/status", encoding="ascii") as file:
         effective = next(line.split()[1] for line in file if line.startswith("CapEff"))
@@ -266,7 +272,8 @@ def _own_user() -> int:
     wanted = _FIRST_USER + os.getpid() % _PROCESSES * _ZYGOTES + next(_users) % _ZYGOTES
     with open("/proc/self/uid_map", encoding="ascii") as file:
         ranges = [(int(first), int(number)) for first, _, number in map(str.split, file)]
-    return wanted if any(first <= wanted < first + number for first, number in ranges) else NOBODY
+    there = [one for one in (wanted, NOBODY) if any(first <= one < first + number for first, number in ranges)]
+    return there[0] if there else None
 
 
 def _read_into(body: bytearray, fd: int, limit: int) -> bool:

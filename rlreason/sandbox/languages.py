@@ -6,16 +6,19 @@ A language is data: the file's name, the command that compiles it and the comman
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rlreason.sandbox.host import Ended, Host, memory_file
+from rlreason.sandbox.host import Ended, Host, Level, memory_file
 from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
+from rlreason.sandbox.probes import last_line
 
 COMPILE_TIMEOUT_S = 30.0
 COMPILE_MEMORY_BYTES = 2 << 30
+SELF_TEST_S = 20.0
 _MIN_RUN_MEMORY_BYTES = 64 << 20
 
 
@@ -30,6 +33,8 @@ class Language:
     """What a fenced block of this language is labelled with."""
     reserves: bool = False
     """Its runtime reserves far more address space than it uses, as V8, Java and Go do: only private data is limited."""
+    self_test: str = ""
+    """A program that prints what it reads. Run once before any other, and when one does not start."""
 
 
 LANGUAGES = {
@@ -38,8 +43,15 @@ LANGUAGES = {
         compile=("g++", "-std=c++17", "-O2", "-o", "main", "main.cpp"),
         run=("./main",),
         tags=("cpp", "c++", "cc"),
+        self_test="#include <iostream>\nint main() { std::cout << std::cin.rdbuf(); }",
     ),
-    "javascript": Language(file="main.js", run=("node", "main.js"), tags=("javascript", "js"), reserves=True),
+    "javascript": Language(
+        file="main.js",
+        run=("node", "main.js"),
+        tags=("javascript", "js"),
+        reserves=True,
+        self_test="const fs = require('fs'); fs.writeSync(1, fs.readFileSync(0));",
+    ),
 }
 
 
@@ -55,14 +67,49 @@ def missing_tool(language: Language) -> str | None:
     return None
 
 
+def require_works(host: Host, language: Language) -> None:
+    """SandboxError where the language's self-test does not print what it reads. Passed once it is not run again."""
+    if not language.self_test or (host.level, language) in _proven:
+        return
+    try:
+        with _built(host, language, language.self_test.encode(), COMPILE_MEMORY_BYTES) as run:
+            ended = run(b"rlreason\n", SELF_TEST_S)
+    except DoesNotCompile as error:
+        raise SandboxError(f"{language.file}: a right program does not compile: {error}") from None
+    if ended.outputs[0] != b"rlreason\n":
+        hint = f"; is {tempfile.gettempdir()} mounted noexec? TMPDIR names another folder" if ended.not_started else ""
+        raise SandboxError(f"{language.file}: a right program does not run: {last_line(ended.outputs[1])}{hint}")
+    _proven.add((host.level, language))
+
+
+_proven: set[tuple[Level, Language]] = set()
+
+
 @contextmanager
 def built(
     host: Host, language: Language, source: bytes, memory_bytes: int
 ) -> Iterator[Callable[[bytes, float], Ended]]:
     """Compiles; gives a function that runs the program on an input (bytes, seconds). Removes every file.
 
-    DoesNotCompile if it does not, SandboxError if a tool is missing.
+    DoesNotCompile if it does not, SandboxError if a tool is missing or no program of this language starts.
     """
+    require_works(host, language)
+    with _built(host, language, source, memory_bytes) as run:
+
+        def checked(stdin: bytes, timeout_s: float) -> Ended:
+            ended = run(stdin, timeout_s)
+            if ended.not_started:  # by the program's fault if others do start
+                _proven.discard((host.level, language))
+                require_works(host, language)
+            return ended
+
+        yield checked
+
+
+@contextmanager
+def _built(
+    host: Host, language: Language, source: bytes, memory_bytes: int
+) -> Iterator[Callable[[bytes, float], Ended]]:
     missing = missing_tool(language)
     if missing is not None:
         raise SandboxError(f"{missing} is not installed")
@@ -93,6 +140,8 @@ def _compile(host: Host, order: dict[str, Any]) -> None:
     limits = {"memory_bytes": COMPILE_MEMORY_BYTES, "timeout_s": COMPILE_TIMEOUT_S, "cpu_s": int(COMPILE_TIMEOUT_S)}
     limits["address_space"] = False
     ended = _run(host, {**order, **limits}, b"")
+    if ended.not_started:
+        raise SandboxError(f"{order['argv'][0]} does not start: {last_line(ended.outputs[1])}")
     if ended.timed_out:
         raise DoesNotCompile(f"it did not compile within {COMPILE_TIMEOUT_S:g} s")
     if ended.status:

@@ -43,6 +43,7 @@ _MOST_TASKS = 64
 _CROWDED = 32
 """So many more of others, of the same user, in the course of a run may be why it could start no thread."""
 _MAX_FD = 1 << 16
+_CONFINED, _NOT_STARTED = b"c", b"n"
 STOP = b"x"
 """The parent's word, between orders, to end the present run."""
 
@@ -51,10 +52,10 @@ class Zygote:
     """The loop. `serve` returns when the parent closes the socket."""
 
     def __init__(
-        self, control: socket.socket, in_namespaces: bool, is_alone: bool, abi: int, readable: list[str]
+        self, control: socket.socket, in_namespaces: bool, is_alone: bool, abi: int, temp: str, readable: list[str]
     ) -> None:
         """is_alone: no other process counts towards the limit of this user's."""
-        self.control, self.in_namespaces, self.abi = control, in_namespaces, abi
+        self.control, self.in_namespaces, self.abi, self.temp = control, in_namespaces, abi, temp
         self.ruleset = confine.python_ruleset(abi, readable)
         confine.filter_program("python", 0, abi)  # built once, for all children
         self.null = os.open("/dev/null", os.O_RDWR)
@@ -144,11 +145,18 @@ class Zygote:
 
     def _folder(self, source: int) -> dict[str, Any]:
         """A work folder with the program in it, for the languages that want a file."""
-        folder = tempfile.mkdtemp(prefix="rlreason-", dir=namespaces.WORK if self.in_namespaces else None)
+        folder = self._new_folder()
         self.folders.add(folder)
         path = os.path.join(folder, "program")
         _write_all(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), _read_all(source), close=True)
         return {"folder": folder}
+
+    def _new_folder(self) -> str:
+        if self.in_namespaces:
+            return tempfile.mkdtemp(prefix="rlreason-", dir=namespaces.WORK)
+        with contextlib.suppress(PermissionError):  # the trainer's own folder need not be this user's to write to
+            return tempfile.mkdtemp(prefix="rlreason-", dir=self.temp)
+        return tempfile.mkdtemp(prefix="rlreason-")
 
     def _command(self, order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> dict[str, Any]:
         folder, role = order["folder"], order["role"]
@@ -190,10 +198,13 @@ class Zygote:
             return pid
         try:
             self._become_child(order, streams, {*keep, say}, role, self.ruleset if ruleset is None else ruleset)
-            os.write(say, b"c")
-            os.close(say)
+            os.write(say, _CONFINED)
+            if role == "python":
+                os.close(say)
             os._exit(body())
         except BaseException as error:
+            if role != "python":  # else the execution has closed it
+                os.write(say, _NOT_STARTED)
             with contextlib.suppress(OSError):
                 os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "backslashreplace"))
         os._exit(70)
@@ -227,19 +238,22 @@ class Zygote:
         os.close(handle)
         ended = self._end((watched, *others))
         # One that was killed here before it came so far is just out of time.
-        failed = [pid for pid in (watched, *others) if not self._was_confined(pid) and ended[pid] != -signal.SIGKILL]
+        said = {pid: self._said(pid) for pid in (watched, *others)}
+        failed = [pid for pid in said if not said[pid] and ended[pid] != -signal.SIGKILL]
         if handle not in ready and self.control.fileno() in ready and not self.control.recv(1):
             self.leave()
             os._exit(0)  # the parent is gone
         if failed:
             return {"failed": "a child could not be confined"}
-        return {"timed_out": not ready, "status": ended[watched]}
+        not_started = said[watched].endswith(_NOT_STARTED)
+        return {"timed_out": not ready, "status": ended[watched], "not_started": not_started}
 
-    def _was_confined(self, pid: int) -> bool:
+    def _said(self, pid: int) -> bytes:
+        """_CONFINED, and _NOT_STARTED after it where the program could not be executed."""
         fd = self.confined.pop(pid)
-        said = os.read(fd, 1)
+        said = os.read(fd, 2)
         os.close(fd)
-        return said == b"c"
+        return said
 
     def _end(self, pids: tuple[int, ...]) -> dict[int, int]:
         """Kills and reaps these, their sessions, and whatever became ours when its parent died."""
@@ -256,9 +270,12 @@ class Zygote:
             ended[pid] = os.waitstatus_to_exitcode(status)
 
 
-def main(fd: int, *, in_namespaces: bool, is_alone: bool, abi: int, packages: list[str], folders: list[str]) -> None:
+def main(
+    fd: int, *, in_namespaces: bool, is_alone: bool, abi: int, temp: str, packages: list[str], folders: list[str]
+) -> None:
     """Entry point, in a fresh interpreter. Says `ready` or why not, then serves.
 
+    temp: where work folders are made, if this user may.
     packages: names of those to load. folders: in which they may be, beside those of this interpreter.
     """
     control = socket.socket(fileno=fd)
@@ -284,7 +301,7 @@ def main(fd: int, *, in_namespaces: bool, is_alone: bool, abi: int, packages: li
         _load(packages, folders)
         # The site module, which is left out, would have defined these; programs end with them.
         builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
-        zygote = Zygote(control, in_namespaces, is_alone, abi, readable)
+        zygote = Zygote(control, in_namespaces, is_alone, abi, temp, readable)
         gc.freeze()  # a collection in a child would touch, and so copy, every page
     except OSError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode())

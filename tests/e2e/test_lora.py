@@ -212,7 +212,8 @@ def trained(
     return train
 
 
-@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, 2])
 def test_ranks_and_zero_stages_give_one_adapter(trained: Callable[[int], Trained], number: int) -> None:
     """Also when the reference is scored between the updates, as a KL penalty asks."""
     one, other = trained(0), trained(number)

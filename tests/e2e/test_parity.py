@@ -59,7 +59,7 @@ class Rig:
         return load_file(path / "model.safetensors")
 
 
-@pytest.fixture(scope="module", params=["llama-untied", "qwen2-tied"])
+@pytest.fixture(scope="module", params=["llama-untied", pytest.param("qwen2-tied", marks=pytest.mark.long)])
 def rig(request: pytest.FixtureRequest, local_ray: None, make_model: Callable[..., Path]) -> Iterator[Rig]:
     family, tying = request.param.split("-")
     rig = Rig(make_model(family=family, tied=tying == "tied"))

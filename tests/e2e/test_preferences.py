@@ -59,39 +59,48 @@ def preference_config(folder: Path, model: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("reward_model", marks=pytest.mark.long),
-        pytest.param("dpo", marks=pytest.mark.long),
-        "reward_model lora",
-    ],
-)
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in STAGES]
+
+
+def run_whole(start: Callable[..., Command], config: Path, run: Path) -> list[dict[str, Any]]:
+    """The metrics of the stage left in peace."""
+    status, out, errors = start("run", config, "--run-dir", run).finish(600)
+    assert status == 0, errors + out
+    return untimed(run)
+
+
+@pytest.mark.parametrize("name", [*LONG[:2], "reward_model lora"])
+def test_a_stage_learns_preferences(
+    start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    rows = run_whole(start, preference_config(tmp_path, make_model(), name), tmp_path / "run")
+    accuracy = [row["eval/preference/accuracy"] for row in rows if "eval/preference/accuracy" in row]
+    assert len(accuracy) == 1 + STEPS // 4 and accuracy[-1] > 0.5
+    key = "policy/loss" if name == "dpo" else "reward_model/loss"
+    losses = [row[key] for row in rows if key in row]
+    assert len(losses) == STEPS and losses[-1] < losses[0]
+    config_json = json.loads((tmp_path / "run/final/config.json").read_text())
+    is_scored = name.startswith("reward_model")
+    assert config_json["architectures"] == [f"LlamaFor{'SequenceClassification' if is_scored else 'CausalLM'}"]
+    assert (tmp_path / "run/final/reward_model.json").is_file() == is_scored
+
+
+@pytest.mark.parametrize("name", LONG)
 def test_an_interrupted_stage_ends_as_one_that_was_left_in_peace(
     start: Callable[..., Command], make_model: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
     config, whole, broken = preference_config(tmp_path, make_model(), name), tmp_path / "whole", tmp_path / "broken"
-    status, out, errors = start("run", config, "--run-dir", whole).finish(600)
-    assert status == 0, errors + out
+    rows = run_whole(start, config, whole)
     command = start("run", config, "--run-dir", broken)
     wait_for(lambda: len(read_lines(broken / "metrics.jsonl")) > 6 or not command.running, 200, "six lines")
     command.interrupt()
     assert command.finish(60)[0] != 0 and untimed(broken)[-1]["step"] < STEPS
     status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(600)
     assert status == 0, errors
-    assert untimed(broken) == untimed(whole)
+    assert untimed(broken) == rows
     weights = [load_file(run / "final/model.safetensors") for run in (whole, broken)]
     assert weights[0].keys() == weights[1].keys()
     assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
-    accuracy = [row["eval/preference/accuracy"] for row in untimed(whole) if "eval/preference/accuracy" in row]
-    assert len(accuracy) == 1 + STEPS // 4 and accuracy[-1] > 0.5
-    key = "policy/loss" if name == "dpo" else "reward_model/loss"
-    losses = [row[key] for row in untimed(whole) if key in row]
-    assert len(losses) == STEPS and losses[-1] < losses[0]
-    config_json = json.loads((whole / "final/config.json").read_text())
-    is_scored = name.startswith("reward_model")
-    assert config_json["architectures"] == [f"LlamaFor{'SequenceClassification' if is_scored else 'CausalLM'}"]
-    assert (whole / "final/reward_model.json").is_file() == is_scored
 
 
 def make_reward_model(folder: Path, seed: int) -> Path:

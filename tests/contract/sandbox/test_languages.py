@@ -194,6 +194,50 @@ def test_a_missing_toolchain_is_no_wrong_answer() -> None:
     assert (score.status, score.detail) == ("sandbox_error", "no-such-tool is not installed")
 
 
+WHERE_NOTHING_IS_EXECUTED = """
+mount -t tmpfs -o noexec none "$TMPDIR" || exit 99
+exec "$PYTHON" -c "$PROGRAM"
+"""
+JUDGED = """
+from rlreason.rewards import code
+from rlreason.sandbox.pool import Sandbox
+from rlreason.types import UserError
+code._backends["landlock", None] = Sandbox(level="landlock")
+score = code.check({answer!r}, {tests!r}, languages=["cpp"], timeout_s=60)
+print(score.status, score.detail)
+try:
+    code.prepare(languages=["cpp"])
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_folder_where_nothing_is_executed_makes_no_answer_wrong(tmp_path: Path) -> None:
+    need("cpp")
+    tmp_path.chmod(0o777)
+    program = JUDGED.format(answer=f"```cpp\n{SOURCE.format('n')}\n```", tests=TESTS[:1])
+    env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHON": sys.executable, "PROGRAM": program}
+    words = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", WHERE_NOTHING_IS_EXECUTED]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    if done.returncode == 99 or "unshare failed" in done.stderr:
+        pytest.skip(f"no mount in a user namespace here: {done.stderr.strip()}")
+    judged, prepared = done.stdout.splitlines()
+    says = "main.cpp: a right program does not run: PermissionError: [Errno 13] Permission denied: './main'; "
+    says += f"is {tmp_path}"
+    assert judged.startswith(f"sandbox_error {says} mounted noexec?"), done.stdout + done.stderr
+    assert prepared.startswith(says)
+
+
+def test_a_program_that_keeps_itself_from_starting_is_wrong(level: Level) -> None:
+    """It names an interpreter that is not there; others of its language start."""
+    need("cpp")
+    source = 'const char there[] __attribute__((section(".interp"))) = "/nowhere";\nint main() {}'
+    described = {"c": {"file": "main.c", "compile": ["gcc", "-static", "-o", "main", "main.c"], "run": ["./main"]}}
+    described["c"]["self_test"] = "#include <stdio.h>\nint main() { for (int c; (c = getchar()) != EOF;) putchar(c); }"
+    score = code.check(f"```c\n{source}\n```", TESTS[:1], languages={"c": {**described["c"], "tags": ["c"]}}, **LIMITS)
+    assert score.status == "wrong" and "No such file" in score.detail, score
+
+
 def test_a_killed_parent_leaves_no_folder_behind() -> None:
     need("cpp")
     source = "#include <unistd.h>\nint main() { sleep(60); }"
