@@ -5,6 +5,7 @@ A language is data: the file's name, the command that compiles it and the comman
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -106,6 +107,11 @@ def built(
         yield checked
 
 
+_SPLICE = re.compile(rb"(?:\\|\?\?/)\r?\n")
+_ASKS = re.compile(rb"__has_(?:include|include_next|embed)\b(?!\s*\(\s*<(?!/)(?:(?!\.\.)[\w.+/-])+>\s*\))")
+"""Preprocessor questions other than for a header by name, which would be answered for any file of the host."""
+
+
 @contextmanager
 def _built(
     host: Host, language: Language, source: bytes, memory_bytes: int
@@ -113,6 +119,8 @@ def _built(
     missing = missing_tool(language)
     if missing is not None:
         raise SandboxError(f"{missing} is not installed")
+    if language.compile and _ASKS.search(_SPLICE.sub(b"", source)):
+        raise DoesNotCompile("__has_include is for <header> alone here")
     fd = memory_file(source)
     try:
         folder = host.ask({"op": "folder"}, [fd])["folder"]

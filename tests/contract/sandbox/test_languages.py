@@ -12,7 +12,7 @@ import pytest
 
 from rlreason.rewards import code
 from rlreason.sandbox.host import Host, Level
-from rlreason.sandbox.languages import LANGUAGES, built, missing_tool
+from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, built, missing_tool
 from rlreason.sandbox.pool import Sandbox
 
 CPP = """```cpp
@@ -119,6 +119,29 @@ def test_the_compiler_reads_no_file_of_the_host(level: Level, tmp_path: Path) ->
     source = f'#include "{secret}"\n#include <iostream>\nint main() {{ std::cout << SECRET; }}'
     score = code.check(f"```cpp\n{source}\n```", TESTS[:1], languages=["cpp"], **LIMITS)
     assert score.status == "wrong" and "does not compile" in score.detail
+
+
+@pytest.mark.parametrize("asked", ['"/etc/passwd"', "</etc/passwd>", "PATH", "<../etc/passwd>", "<x/../../y>"])
+@pytest.mark.parametrize("word", ["__has_include", "__has_\\\ninclude", "__has_include_next", "__has_embed"])
+def test_the_compiler_answers_for_no_file_of_the_host(sandbox: Sandbox, word: str, asked: str) -> None:
+    need("cpp")
+    source = f'#define PATH "/etc/passwd"\n#if {word}({asked})\n#endif\nint main() {{}}'
+
+    def build(host: Host) -> None:
+        with (
+            pytest.raises(DoesNotCompile, match="is for <header> alone"),
+            built(host, LANGUAGES["cpp"], source.encode(), 1 << 30),
+        ):
+            pass
+
+    sandbox.borrow(build)
+
+
+def test_the_compiler_answers_for_its_headers(level: Level) -> None:
+    need("cpp")
+    asks = "#if __has_include(<bits/stdc++.h>) && __has_include( <vector> )\n#include <iostream>\n#endif\n"
+    program = f"```cpp\n{asks}int main() {{ std::cout << 6; }}\n```"
+    assert code.check(program, TESTS[:1], languages=["cpp"], **LIMITS).value == 1.0
 
 
 def test_an_endless_program_ends_at_its_time(level: Level) -> None:
