@@ -2,9 +2,11 @@
 
 import ctypes
 import glob
+import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +38,28 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)
+
+
+def listen_where_told() -> None:
+    """torch 2.11: the store at which ranks meet listens on every interface, without a password, whatever address it was
+    given. From here on, in this process, on that address alone.
+
+    Remove when TCPStore binds to its host_name.
+    """
+    from torch.distributed import TCPStore
+
+    rendezvous: Any = importlib.import_module("torch.distributed.rendezvous")  # a function has the same name
+    if rendezvous.TCPStore is not TCPStore:
+        return  # done before
+
+    def listening(**keys: Any) -> Any:
+        if keys["is_master"]:
+            host, port = keys["host_name"], keys["port"]
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            keys["master_listen_fd"] = socket.create_server((host, port), family=family).detach()
+        return TCPStore(**keys)
+
+    rendezvous.TCPStore = listening
 
 
 def skip_native_cpu_collectives() -> None:

@@ -95,6 +95,7 @@ class LearnerEngine:
         torch.manual_seed(seed)
         random.seed(seed)
         _compat.skip_native_cpu_collectives()
+        _compat.listen_where_told()
         deepspeed.init_distributed(dist_backend="nccl" if config.gpus else "gloo", verbose=False)
         module = build_module(config.dtype, model, architecture, head)
         if config.lora is not None:

@@ -244,6 +244,7 @@ def _death_in_one_line() -> Iterator[None]:
 def _environment(config: RolloutConfig) -> dict[str, str]:
     """What vLLM reads from the environment. On CPU the default thread binding would leave one core idle."""
     common = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")}
+    common["VLLM_HOST_IP"] = "127.0.0.1"  # all processes of an engine are on one host
     if config.gpus:
         return common
     if config.tensor_parallel == 1:

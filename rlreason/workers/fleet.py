@@ -169,7 +169,8 @@ class LearnerFleet:
         """Updates so far. Between the two the weights are those of no step."""
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
-        address = get(self.workers[0].address.remote())
+        is_local = len(set(get([worker.node.remote() for worker in self.workers]))) == 1
+        address = get(self.workers[0].address.remote(is_local=is_local))
         self._ready = [
             worker.start.remote(rank, config, address, total_steps, seed, model, architecture, head, keep_reference)
             for rank, worker in enumerate(self.workers)

@@ -16,11 +16,14 @@ from rlreason.workers.weight_sync import RayWeightSyncClient
 class LearnerWorker:
     """Ray actor. `address` of rank 0 first, then `start` on all ranks, then anything on all ranks alike."""
 
-    def address(self) -> tuple[str, int]:
-        """This host and a free port, for the ranks to meet."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    def address(self, *, is_local: bool = False) -> tuple[str, int]:
+        """This host, as others see it unless `is_local`, and a free port, for processes to meet."""
+        host = "127.0.0.1" if is_local else ray.util.get_node_ip_address()
+        with socket.create_server((host, 0)) as probe:
+            return host, probe.getsockname()[1]
 
     def start(
         self,
@@ -41,6 +44,9 @@ class LearnerWorker:
             MASTER_ADDR=address[0],
             MASTER_PORT=str(address[1]),
         )
+        if address[0] == "127.0.0.1":
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
         import torch
 
         from rlreason.engines.learner import LearnerEngine

@@ -191,7 +191,7 @@ def test_a_closed_sandbox_leaves_no_process_and_no_descriptor(level: str) -> Non
     for _ in range(60):
         opened.script(b"print(1)", b"")
         opened.functions(b"def f(x): return x", test, "f")
-    assert len(os.listdir("/proc/self/fd")) == during
+    assert len(os.listdir("/proc/self/fd")) <= during
     opened.close()
     assert len(os.listdir("/proc/self/fd")) == before
     assert gone(children(os.getpid()) - below, 2.0)
