@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,22 @@ def marked_processes(marker: str) -> dict[int, str]:
                 found[int(folder.name)] = b" ".join(words).decode(errors="replace").strip()[:200]
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # ended in the meantime, or another user's
+    return found
+
+
+def listening(pids: Iterable[int]) -> list[str]:
+    """The addresses, as the kernel writes them, on which these processes wait for connections."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        sockets |= {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
+    found = []
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                found.append(sockets[os.readlink(path)])
+            except (FileNotFoundError, KeyError):
+                continue
     return found
 
 

@@ -12,13 +12,14 @@ import math
 import os
 import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rlreason.config.schema import RolloutConfig
 from rlreason.engines._compat import without_wildcards
+from rlreason.private import private_folder
 from rlreason.types import RunError, UserError, first_line
 
 _ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -59,7 +60,9 @@ class RolloutEngine:
         """`adapter_rank`: of the LoRA adapters to come, in place of whole weights. Raises UserError, one line, where
         vLLM refuses the model or the settings.
         """
-        os.environ.update(_environment(config))
+        self._sockets = ExitStack()
+        sockets = {"VLLM_RPC_BASE_PATH": str(self._sockets.enter_context(private_folder()))}
+        os.environ.update(_environment(config) | sockets)
         from vllm import AsyncEngineArgs
         from vllm.config.weight_transfer import WeightTransferConfig
         from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -185,6 +188,7 @@ class RolloutEngine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+        self._sockets.close()
         del self._llm  # else it is found when the interpreter ends, and complains that its modules are gone
 
     async def _one(self, request: Request, stop_ids: list[int]) -> Completion:

@@ -8,7 +8,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ import ray
 import ray.exceptions
 
 from rlreason.config.base import WorkerConfig
+from rlreason.private import private_folder
 from rlreason.types import RunError, UserError
-from rlreason.workers._compat import no_exit_at_sigterm, ready_in_time
+from rlreason.workers._compat import logs_folder, no_exit_at_sigterm, on_loopback, own_token, ready_in_time
 
 
 @contextmanager
@@ -33,26 +34,38 @@ def cluster() -> Iterator[None]:
     # Without an address Ray would join whatever cluster was started last on this machine.
     address = os.environ.get("RAY_ADDRESS") or "local"
     require_cluster()
-    with _uninterrupted():
+    with ExitStack() as stack:
+        options = stack.enter_context(_own()) if address == "local" else {}
+        with _uninterrupted():
+            try:
+                with ready_in_time():
+                    ray.init(
+                        address=address,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        configure_logging=True,
+                        **options,
+                    )
+            except ConnectionError as error:
+                raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
         try:
-            with ready_in_time():
-                ray.init(
-                    address=address,
-                    include_dashboard=False if address == "local" else None,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=True,
-                )
-        except ConnectionError as error:
-            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {error}") from None
-    try:
-        yield
-    except (KeyboardInterrupt, UserError, RunError) as error:
-        # What the block held, such as a Ray Data executor, ends while Ray still answers; after that it would complain.
-        traceback.clear_frames(error.__traceback__)
-        raise
-    finally:
-        ray.shutdown()
+            yield
+        except (KeyboardInterrupt, UserError, RunError) as error:
+            # What the block held, such as a Ray Data executor, ends while Ray still answers; after that it would
+            # complain.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own() -> Iterator[dict[str, Any]]:
+    """What a local cluster is started with, so that nobody else on this host can reach it: a folder for its sockets and
+    logs, ports on the loopback, a token. Ray opens the folder that it is given to everybody, so it lies in another.
+    """
+    with private_folder(keep_on_error=True) as folder, on_loopback(), own_token():
+        yield {"_temp_dir": str(folder / "r"), "include_dashboard": False}
 
 
 @contextmanager
@@ -193,7 +206,7 @@ def readable(error: BaseException) -> UserError | RunError:
     if isinstance(error, ray.exceptions.RayActorError):
         return RunError(_obituary(str(error)))
     return RunError(
-        f"a worker failed: {type(error).__name__}: {_last_line(str(error))}; Ray's logs on its host say more; "
+        f"a worker failed: {type(error).__name__}: {_last_line(str(error))}; {_logs()} say more; "
         "with --resume the run goes on from its last checkpoint"
     )
 
@@ -204,9 +217,14 @@ def _obituary(text: str) -> str:
     pid = known.get("pid", "unknown")
     return (
         f"{known.get('class_name', 'a worker')} (process {pid} on {known.get('ip', 'an unknown host')}) died; "
-        f"if memory ran out there, lower its share; its output is in worker-*-{pid}.err of Ray's logs on that host; "
+        f"if memory ran out there, lower its share; its output is in worker-*-{pid}.err of {_logs()}; "
         "with --resume the run goes on from its last checkpoint"
     )
+
+
+def _logs() -> str:
+    folder = logs_folder()
+    return f"Ray's logs in {folder}" if folder else "Ray's logs on its host"
 
 
 def _last_line(text: str) -> str:

@@ -1,6 +1,5 @@
 """Learner and engine hold the same weights: the probe and the batch agree after every sync, and a stale one shows."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConf
 from rlreason.stages.rl import probe_gap
 from rlreason.types import PolicyLoss, PromptTask, TrainSequence
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from tests.conftest import listening
 
 pytestmark = pytest.mark.engines
 
@@ -70,23 +70,14 @@ def rig(request: pytest.FixtureRequest, local_ray: None, make_model: Callable[..
     rig.learners.shutdown()
 
 
-def listening(title: str) -> list[list[str]]:
-    """Of each process of that title the addresses, as the kernel writes them, on which it waits for connections."""
-    sockets = {}
-    for table in ("tcp", "tcp6"):
-        rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
-        sockets |= {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(title.encode()):
-            names = [os.readlink(path) for path in (folder / "fd").iterdir() if path.exists() or path.is_symlink()]
-            found.append([sockets[name] for name in names if name in sockets])
-    return found
+def processes(title: str) -> list[int]:
+    lines = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title.encode())]
+    return [int(path.parent.name) for path in lines]
 
 
 def test_the_stores_at_which_processes_meet_are_reached_from_this_host_alone(rig: Rig) -> None:
     """They ask for no password. Ray's own port of a worker, which does, is open to others."""
-    (engine,), (learner,) = listening("VLLM::EngineCore"), listening("ray::LearnerWorker")
+    engine, learner = (listening(processes(title)) for title in ("VLLM::EngineCore", "ray::LearnerWorker"))
     assert engine and set(engine) == {LOOPBACK}
     assert learner.count(LOOPBACK) >= 1 and len(learner) - learner.count(LOOPBACK) <= 1
 

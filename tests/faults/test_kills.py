@@ -7,6 +7,7 @@ Each test also works alone: it resumes the run where there is one, and starts it
 import os
 import re
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from rlreason.runlog import checkpoint_steps
-from tests.conftest import Command, read_lines, wait_for
+from tests.conftest import Command, listening, read_lines, wait_for
 from tests.faults.conftest import NUM_TASKS, PROMPTS_PER_STEP, SAMPLES, STEPS
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
@@ -49,14 +50,23 @@ def wounded(config: Path) -> Path:
 
 
 @pytest.fixture
-def running(request: pytest.FixtureRequest, start: Callable[..., Command], config: Path, wounded: Path) -> Command:
+def temp() -> Iterator[Path]:
+    """A short one, as sockets want it."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def running(
+    request: pytest.FixtureRequest, start: Callable[..., Command], config: Path, wounded: Path, temp: Path
+) -> Command:
     """The wounded run, started or resumed, a step after that; its parameter is a list of overrides."""
     resume = ["--resume"] if wounded.exists() else []
     before = last_checkpoint(wounded)
     starts = [row["event"] for row in read_lines(wounded / "events.jsonl")].count("start")
     # Overrides stay with the run, so that each test says what it needs.
     overrides = request.param if hasattr(request, "param") else ["checkpoints.every=2"]
-    command = start("run", config, *overrides, "--run-dir", wounded, *resume)
+    command = start("run", config, *overrides, "--run-dir", wounded, *resume, env={"TMPDIR": str(temp)})
 
     def has_stepped() -> bool:
         assert command.running, f"ended before its first step: {command.stderr}"
@@ -87,8 +97,12 @@ def one_line(errors: str) -> str:
 @pytest.mark.parametrize("running", [["checkpoints.every=1000"]], indirect=True, ids=["no-other-checkpoint"])
 @pytest.mark.parametrize("by", ["Ctrl-C", *(pytest.param(by, marks=pytest.mark.long) for by in ("SIGTERM", "hangup"))])
 def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
-    by: str, running: Command, wounded: Path
+    by: str, running: Command, wounded: Path, temp: Path
 ) -> None:
+    """Until then nothing of it is open to others: neither a port beyond this host nor a folder."""
+    assert set(listening(running.processes())) == {"0100007F", "0000000000000000FFFF00000100007F"}
+    folders = list(temp.glob("rlr-*"))
+    assert len(folders) == 2 and {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
     start_s = time.monotonic()
     match by:
         case "Ctrl-C":
@@ -105,6 +119,7 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run_within_ten_seconds(
     assert re.search("^failed: interrupted; .*--resume", one_line(errors))
     assert took_s < 10
     running.assert_nothing_left()
+    assert list(temp.iterdir()) == []
     assert last_checkpoint(wounded) == last_step(wounded)
 
 
