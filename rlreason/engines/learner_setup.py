@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from rlreason.config.learner import LearnerConfig, LoRAConfig
+from rlreason.data.chat import load_error
 from rlreason.engines.lora import add_adapter
 from rlreason.types import Head, RunError, UserError, first_line
 
@@ -40,14 +42,14 @@ def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | 
     if head != "language":
         described.num_labels, kind = 1, _score_class(described)
     if model is None:
-        build = kind.from_config if head == "language" else kind._from_config
+        build = partial(kind.from_config, trust_remote_code=False) if head == "language" else kind._from_config
         module: torch.nn.Module = build(described, dtype=dtype)
     else:
         keys: dict[str, Any] = {"config": described, "dtype": dtype, "use_safetensors": True}
         try:
-            module, found = kind.from_pretrained(model, output_loading_info=True, **keys)
+            module, found = kind.from_pretrained(model, trust_remote_code=False, output_loading_info=True, **keys)
         except (OSError, ValueError, SafetensorError) as error:
-            raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
+            raise load_error(model, "cannot be loaded", error) from None
         missing = sorted(name for name in found["missing_keys"] if head == "language" or not name.startswith("score."))
         if missing:
             raise UserError(
@@ -117,9 +119,9 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
 
     if model is not None:
         try:
-            return AutoConfig.from_pretrained(model)
+            return AutoConfig.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last: a file of other JSON
-            raise UserError(f"model `{model}`: its config.json cannot be used: {first_line(error)}") from None
+            raise load_error(model, "its config.json cannot be used", error) from None
     keys = dict(architecture or {})
     if "model_type" not in keys:
         raise UserError("architecture: no `model_type`; give one, such as llama")
