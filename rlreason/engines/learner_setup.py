@@ -1,5 +1,6 @@
 """The parts that the learner engine is set up from: model, optimizer, DeepSpeed's configuration, random states."""
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,19 +177,25 @@ def deepspeed_config(config: LearnerConfig, world_size: int) -> dict[str, Any]:
     }
 
 
-def random_states() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def random_states() -> str:
+    """The states of Python's and torch's generators as JSON, for `restore_random_states`."""
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    states = [state.tolist() for state in (torch.get_rng_state(), *on_gpus)]
+    return json.dumps({"python": random.getstate(), "torch": states[0], "cuda": states[1:]})
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    torch.set_rng_state(states["torch"])
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+def restore_random_states(path: Path) -> None:
+    """Raises RunError where the file is not one of `random_states`."""
+    try:
+        states = json.loads(path.read_text(encoding="utf-8"))
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        on_cpu, *on_gpus = (torch.tensor(state, dtype=torch.uint8) for state in (states["torch"], *states["cuda"]))
+        torch.set_rng_state(on_cpu)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RuntimeError) as error:
+        raise RunError(f"{path}: holds no random states: {first_line(error)}; resume from another checkpoint") from None
 
 
 @contextmanager
