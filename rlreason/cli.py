@@ -4,6 +4,7 @@ traceback).
 Only the standard library and Typer are imported before a command runs, so that `--help` answers at once.
 """
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -90,8 +91,9 @@ def run(
 def plan(path: ConfigPath, overrides: Overrides = None) -> None:
     """Say what would run where: workers, CPUs, GPUs, memory. Launches nothing."""
     from rlreason.stages.plan import describe
+    from rlreason.text import shown
 
-    typer.echo(describe(path, overrides or []))
+    typer.echo(shown(describe(path, overrides or [])))
 
 
 @app.command(name="eval")
@@ -251,6 +253,8 @@ def main() -> None:
     """Entry point of the `rlreason` command."""
     from rlreason.types import RunError, UserError, lines_of
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows only ASCII shows question marks
     try:
         app()
     except UserError as error:
@@ -260,9 +264,10 @@ def main() -> None:
 
 
 def _fail(lines: list[str], status: int) -> int:
-    # Errors quote data: control characters and those that turn the direction of text stay out of the terminal.
+    from rlreason.text import shown
+
     for line in lines:
-        print("".join(c if c.isprintable() else "?" for c in " ".join(line.split())), file=sys.stderr)
+        print(shown(" ".join(line.split())), file=sys.stderr)
     return status
 
 

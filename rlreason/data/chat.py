@@ -38,12 +38,22 @@ def load_tokenizer(source: str, *, needs_eos: bool = True) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:  # the last two: a file of other JSON
-        raise UserError(f"model `{source}`: no tokenizer can be loaded: {first_line(error)}") from None
+        raise load_error(source, "no tokenizer can be loaded", error) from None
     if needs_eos:
         require_eos(tokenizer, source)
     return tokenizer
+
+
+def load_error(source: str, what: str, error: Exception) -> UserError:
+    """The line for what transformers raised over a checkpoint, with `trust_remote_code=False`."""
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"model `{source}`: carries code of its own, which is never run; take a version of the model that "
+            "transformers knows by itself"
+        )
+    return UserError(f"model `{source}`: {what}: {first_line(error)}")
 
 
 def require_eos(tokenizer: Any, source: str) -> None:

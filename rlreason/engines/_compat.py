@@ -5,6 +5,7 @@ import glob
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rlreason.types import RunError
 
 
 def repack_embeddings(model: Any) -> None:
@@ -91,6 +94,35 @@ def no_frozen_names(module: Any) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def no_code_in_checkpoints(path: Path) -> Iterator[None]:
+    """DeepSpeed 0.19 unpickles its shards with `weights_only=False`, which runs what a crafted file says. Inside the
+    block torch takes only tensors, numbers and DeepSpeed's three classes of plain data; RunError for anything else.
+
+    Remove when DeepSpeed's TorchCheckpointEngine loads with `weights_only=True`.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+    from torch.serialization import safe_globals
+
+    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # of torch.load; stronger than its argument
+    before = os.environ.get(key)
+    os.environ[key] = "1"
+    try:
+        with safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+            yield
+    except pickle.UnpicklingError:
+        raise RunError(
+            f"checkpoint {path}: a file in learner/ is damaged, or holds more than tensors and numbers, which is never "
+            "run; resume from one that a run of yours wrote"
+        ) from None
+    finally:
+        os.environ.pop(key)
+        if before is not None:
+            os.environ[key] = before
 
 
 @contextmanager

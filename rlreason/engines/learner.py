@@ -262,18 +262,20 @@ class LearnerEngine:
                     client_state={"step": self.step, "skipped": self._skipped},
                     exclude_frozen_parameters=self._is_adapted,
                 )
-            torch.save(random_states(), path / f"random-rank{self.rank}.pt")
+            self._random_file(path).write_text(random_states())
             if self.rank == 0:
                 if self._reference is not None and self._is_refreshed:
                     save_file(dict(self._reference.named_parameters()), path / REFERENCE)
                 (path / "learner.json").write_text(json.dumps(self._layout()))
 
     def load_checkpoint(self, path: Path) -> None:
-        """Raises RunError where the checkpoint is of another number of ranks, ZeRO stage, dtype or LoRA."""
+        """Raises RunError where the checkpoint is of another number of ranks, ZeRO stage, dtype or LoRA, or would run
+        code.
+        """
         saved, mine = json.loads((path / "learner.json").read_text()), self._layout()
         if differ := [f"{key} {saved.get(key)}, now {mine[key]}" for key in mine if saved.get(key) != mine[key]]:
             raise RunError(f"checkpoint {path} was made with learner {'; '.join(differ)}; resume with the same")
-        with _compat.without_wildcards(str(path)) as folder:
+        with _compat.without_wildcards(str(path)) as folder, _compat.no_code_in_checkpoints(path):
             _, client_state = self.engine.load_checkpoint(
                 folder, tag="learner", load_module_strict=not self._is_adapted
             )
@@ -282,8 +284,10 @@ class LearnerEngine:
         if self._is_refreshed and (self._is_adapted or self._reference is not None):
             self._reference = self._kept_reference()
             self._reference.load_state_dict(load_file(path / REFERENCE), strict=False)
-        # Our own file, made by save_checkpoint above.
-        restore_random_states(torch.load(path / f"random-rank{self.rank}.pt", weights_only=False))
+        restore_random_states(self._random_file(path))
+
+    def _random_file(self, path: Path) -> Path:
+        return path / f"random-rank{self.rank}.json"
 
     def _layout(self) -> dict[str, Any]:
         """What a checkpoint's shards depend on."""

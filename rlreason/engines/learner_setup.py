@@ -1,8 +1,10 @@
 """The parts that the learner engine is set up from: model, optimizer, DeepSpeed's configuration, random states."""
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from rlreason.config.learner import LearnerConfig, LoRAConfig
+from rlreason.data.chat import load_error
 from rlreason.engines.lora import add_adapter
 from rlreason.types import Head, RunError, UserError, first_line
 
@@ -40,14 +43,14 @@ def _load(dtype: torch.dtype, model: str | None, architecture: dict[str, Any] | 
     if head != "language":
         described.num_labels, kind = 1, _score_class(described)
     if model is None:
-        build = kind.from_config if head == "language" else kind._from_config
+        build = partial(kind.from_config, trust_remote_code=False) if head == "language" else kind._from_config
         module: torch.nn.Module = build(described, dtype=dtype)
     else:
         keys: dict[str, Any] = {"config": described, "dtype": dtype, "use_safetensors": True}
         try:
-            module, found = kind.from_pretrained(model, output_loading_info=True, **keys)
+            module, found = kind.from_pretrained(model, trust_remote_code=False, output_loading_info=True, **keys)
         except (OSError, ValueError, SafetensorError) as error:
-            raise UserError(f"model `{model}`: cannot be loaded: {first_line(error)}") from None
+            raise load_error(model, "cannot be loaded", error) from None
         missing = sorted(name for name in found["missing_keys"] if head == "language" or not name.startswith("score."))
         if missing:
             raise UserError(
@@ -117,9 +120,9 @@ def describe(model: str | None, architecture: dict[str, Any] | None) -> Any:
 
     if model is not None:
         try:
-            return AutoConfig.from_pretrained(model)
+            return AutoConfig.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last: a file of other JSON
-            raise UserError(f"model `{model}`: its config.json cannot be used: {first_line(error)}") from None
+            raise load_error(model, "its config.json cannot be used", error) from None
     keys = dict(architecture or {})
     if "model_type" not in keys:
         raise UserError("architecture: no `model_type`; give one, such as llama")
@@ -174,19 +177,25 @@ def deepspeed_config(config: LearnerConfig, world_size: int) -> dict[str, Any]:
     }
 
 
-def random_states() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def random_states() -> str:
+    """The states of Python's and torch's generators as JSON, for `restore_random_states`."""
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    states = [state.tolist() for state in (torch.get_rng_state(), *on_gpus)]
+    return json.dumps({"python": random.getstate(), "torch": states[0], "cuda": states[1:]})
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    torch.set_rng_state(states["torch"])
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+def restore_random_states(path: Path) -> None:
+    """Raises RunError where the file is not one of `random_states`."""
+    try:
+        states = json.loads(path.read_text(encoding="utf-8"))
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        on_cpu, *on_gpus = (torch.tensor(state, dtype=torch.uint8) for state in (states["torch"], *states["cuda"]))
+        torch.set_rng_state(on_cpu)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RuntimeError) as error:
+        raise RunError(f"{path}: holds no random states: {first_line(error)}; resume from another checkpoint") from None
 
 
 @contextmanager

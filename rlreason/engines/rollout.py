@@ -78,6 +78,7 @@ class RolloutEngine:
                 self._llm = AsyncLLM.from_engine_args(
                     AsyncEngineArgs(
                         model=folder,
+                        trust_remote_code=False,
                         dtype=dtype,
                         seed=seed,
                         max_model_len=config.context_tokens,

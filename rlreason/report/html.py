@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
+from rlreason.text import shown
+
 MAX_TEXT_CHARS: Final = 4000
 
 STYLE: Final = """
@@ -67,10 +69,10 @@ if (bar) {
 
 
 def document(title: str, body_html: str) -> str:
-    """The whole page."""
+    """The whole page. Whatever text is in it: no control characters, and nothing that UTF-8 cannot write."""
     hashes = [base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (STYLE, SCRIPT)]
     policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{hashes[0]}'; "
-    return (
+    return shown(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}script-src \'sha256-{hashes[1]}\'">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'

@@ -39,8 +39,7 @@ def write_report(run_dir: Path) -> Path:
         raise UserError(f"{run_dir} holds no run: it has neither metrics.jsonl nor summary.json")
     path = run_dir / "report.html"
     aside = run_dir / "report.html.tmp"
-    # A response may hold half of a surrogate pair, which UTF-8 cannot write.
-    aside.write_text(document(run_dir.resolve().name, body), encoding="utf-8", errors="replace")
+    aside.write_text(document(run_dir.resolve().name, body), encoding="utf-8")
     aside.replace(path)
     return path
 

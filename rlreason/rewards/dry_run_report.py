@@ -9,6 +9,7 @@ from rich.table import Table
 
 from rlreason.rewards.dry_run import FULL_VALUE, DryRun, Verdict, conclude, kinds_of, mean, reads_gold
 from rlreason.rewards.probes import EVERY_CANDIDATE, FALSE_SENTENCE
+from rlreason.text import shown
 
 NUM_SAMPLES = 3
 _NAMES = {FALSE_SENTENCE: "any sentence that ends in the answer", EVERY_CANDIDATE: "listing every candidate"}
@@ -16,42 +17,45 @@ _NAMES = {FALSE_SENTENCE: "any sentence that ends in the answer", EVERY_CANDIDAT
 
 def show(found: DryRun, title: str, num_read: int, conclusion: str) -> None:
     """To standard output; the conclusion is the last line."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(title)
+    _say(title)
     written = "they have no gold" if found.form is None else f"gold is written as `{found.form.name}`"
-    console.print(f"{found.num_rows} of the {num_read} rows read were used; {written}")
+    _say(f"{found.num_rows} of the {num_read} rows read were used; {written}")
     if found.form is not None:
         accepted = ", ".join(f"{form} {share}" for form, share in found.accepted.items())
-        console.print(f"golds that score 1.0 by form: {accepted or 'none in time'}")
-    console.print(_table(found.verdicts), soft_wrap=False)
-    console.print(_latency(found.verdicts))
+        _say(f"golds that score 1.0 by form: {accepted or 'none in time'}")
+    Console(highlight=False, markup=False, emoji=False).print(_table(found.verdicts))
+    _say(_latency(found.verdicts))
     for verdict in _samples(found):
         score = verdict.score
         task = verdict.probe.task
         gold = "" if task.answer is None else f", gold {_line(str(task.answer), 60)}"
-        console.print(f"\n{verdict.probe.kind}, {task.id}{gold}")
-        console.print(f"  response  {_line(verdict.probe.response) or '(empty)'}")
+        _say(f"\n{verdict.probe.kind}, {task.id}{gold}")
+        _say(f"  response  {_line(verdict.probe.response) or '(empty)'}")
         # A traceback says what happened in its last line; the first one is shown whole below.
         detail = _line(score.detail.strip().rpartition("\n")[2])
-        console.print(f"  verdict   {score.value:g} {score.status}{': ' * bool(detail)}{detail}")
+        _say(f"  verdict   {score.value:g} {score.status}{': ' * bool(detail)}{detail}")
     broken = next(iter(found.broken()), None)
     if broken is not None:
-        console.print(f"\nfirst broken verdict: {broken.probe.kind}, {broken.probe.task.id}, {broken.score.status}")
-        console.print("".join(c for c in broken.score.detail if c.isprintable() or c == "\n").rstrip())
-    console.print(f"\n{_tricks(found)}{conclusion}")
+        _say(f"\nfirst broken verdict: {broken.probe.kind}, {broken.probe.task.id}, {broken.score.status}")
+        _say(broken.score.detail.rstrip())
+    _say(f"\n{_tricks(found)}{conclusion}")
 
 
 def summary(results: Sequence[tuple[str, str, DryRun]], untried: Mapping[str, str], conclusion: str) -> None:
     """A line for each reward of a stage; `untried`: names, and why. The conclusion is the last line."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     for reward, name, found in results:
         line = conclude(found)[1]
         if not (reads_gold(found.reward) or found.broken() or found.changed):
             line = f"it works, and is not about the gold: {len(found.verdicts)} responses have a verdict"
-        console.print(f"{reward} on {name}: {line}")
+        _say(f"{reward} on {name}: {line}")
     for reward, why in untried.items():
-        console.print(f"{reward}: {why}")
-    console.print(f"\n{conclusion}")
+        _say(f"{reward}: {why}")
+    _say(f"\n{conclusion}")
+
+
+def _say(text: str) -> None:
+    """Names, answers and errors are foreign text."""
+    print(shown(text))
 
 
 def _tricks(found: DryRun) -> str:
@@ -103,6 +107,6 @@ def _samples(found: DryRun) -> list[Verdict]:
 
 
 def _line(text: str, max_chars: int = 200) -> str:
-    """One line, its end if it is long, without what a terminal would obey."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    """One line, its end if it is long."""
+    text = " ".join(text.split())
     return text if len(text) <= max_chars else "..." + text[-max_chars:]

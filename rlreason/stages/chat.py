@@ -11,7 +11,6 @@ import io
 import json
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from rlreason.data.chat import encode_prompt, load_tokenizer, stop_ids
 from rlreason.data.preferences import SCORES
 from rlreason.stages.job import require_model
 from rlreason.stages.lineage import read_manifest
+from rlreason.text import shown
 from rlreason.types import Message, RunError, Task, UserError, first_line
 
 MAX_CONTEXT_TOKENS: Final = 4096
@@ -34,8 +34,6 @@ MAX_CONTEXT_TOKENS: Final = 4096
 HELP: Final = "/reset forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 TAGS: Final = {"<think>": DIM, "</think>": PLAIN}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of the text after them."""
 
 
 def chat(
@@ -176,7 +174,7 @@ class Shown:
         # A tag may come in parts: what could be the beginning of one waits.
         tail = 0 if last else max(n for n in range(9) if any(text.endswith(tag[:n]) and n < len(tag) for tag in TAGS))
         self._held = text[len(text) - tail :]
-        clean = _CONTROL.sub("\ufffd", text[: len(text) - tail])
+        clean = shown(text[: len(text) - tail])
         for tag, code in TAGS.items():
             clean = clean.replace(tag, code)
         return clean + (PLAIN if last else "")
@@ -249,18 +247,18 @@ async def _answer(engine: Any, stop_ids: list[int], talk: Talk, line: str) -> No
         temperature=talk.temperature,
         max_tokens=min(talk.max_tokens, room),
     )
-    shown = Shown(text) if sys.stdout.isatty() else None
+    screen = Shown(text) if sys.stdout.isatty() else None
     written, ending = "", None
-    if shown is not None:
-        _put(shown.start)
+    if screen is not None:
+        _put(screen.start)
     try:
         async with aclosing(engine.stream(request, stop_ids)) as pieces:
             async for piece, reason in pieces:
                 written, ending = written + piece, reason
-                _put(piece if shown is None else shown.add(piece))
+                _put(piece if screen is None else screen.add(piece))
     finally:
         talk.answered(written)
-        _put("\n" if shown is None else shown.add("", last=True) + "\n")
+        _put("\n" if screen is None else screen.add("", last=True) + "\n")
     if ending == "length":
         _notice(f"cut off after {request.max_tokens} tokens; --max-tokens allows more")
 
@@ -273,7 +271,7 @@ def _put(text: str) -> None:
 def _notice(text: str) -> None:
     """For people only: a pipe gets the answer and nothing else."""
     if sys.stdin.isatty():
-        print(f"[{text}]", file=sys.stderr, flush=True)
+        print(f"[{shown(text)}]", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
+from rlreason.text import shown
+
 LINE_EVERY_S = 5.0
 """Without a terminal, one line at most so often."""
 
 
 def say(text: str) -> None:
-    """A terminal that is gone, or a full disk behind standard output, ends no run."""
+    """Prints text that may be foreign. A terminal that is gone, or a full disk behind standard output, ends no run."""
     with suppress(OSError):
-        print(text, flush=True)
+        print(shown(text), flush=True)
 
 
 @contextmanager
@@ -42,21 +44,21 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
             )
-            self._task = self._bar.add_task(title, total=total, completed=done, rate="", text="")
+            self._task = self._bar.add_task(shown(title), total=total, completed=done, rate="", text="")
 
     def step(self, done: int, text: str) -> None:
         """`done` steps of the total are finished."""
         now = time.monotonic()
         rate = (done - self._first) / max(1e-9, now - self._start_s)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=f"{rate:.2f}/s", text=text)
+            self._bar.update(self._task, completed=done, rate=f"{rate:.2f}/s", text=shown(text))
         elif now - self._line_s >= LINE_EVERY_S or done == self._total:
             self._line_s = now
             remaining_s = (self._total - done) / max(1e-9, rate)

@@ -215,7 +215,7 @@ def count_parameters(architecture: Any, lora: LoRAConfig | None = None) -> int:
     from rlreason.engines.learner_setup import adapt
 
     with torch.device("meta"):
-        module = AutoModelForCausalLM.from_config(architecture)
+        module = AutoModelForCausalLM.from_config(architecture, trust_remote_code=False)
         if lora is not None:
             adapt(module, lora, "language")
     return sum(parameter.numel() for parameter in module.parameters())

@@ -91,6 +91,15 @@ def test_a_wrong_reward_fails_and_the_last_line_says_why(check: Check, source: s
     assert said in conclusion(output)
 
 
+def test_foreign_text_cannot_steer_the_terminal(check: Check) -> None:
+    """Of rows, of the error of a reward, and in its traceback."""
+    hostile, seen = "a\x1b]0;x\x07\x00\u202e", "a\ufffd]0;x\ufffd\ufffd\ufffd"
+    rows = [{"prompt": f"{n}", "answer": f"{n} {hostile}"} for n in range(3)]
+    _, output = check("def f(response, task): raise ValueError(f'no {task.answer}')", rows)
+    assert f"gold 0 {seen}" in output and output.count(f"ValueError: no 0 {seen}") >= 2
+    assert not set(output) & set("\x1b\x07\x00\u202e")
+
+
 def test_the_first_broken_verdict_is_shown_with_its_traceback(check: Check) -> None:
     _, output = check("def f(response, task):\n    return {}['scale']")
     assert "first broken verdict: gold, tasks:0, verifier_error" in output

@@ -425,6 +425,38 @@ def other_layout(folder: Path) -> list[str]:
     return [_error(lambda one=one: one.load_checkpoint(folder / "checkpoint[1]")) for one in learners]
 
 
+class Command:
+    """Runs when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def hostile(folder: Path) -> dict[str, Any]:
+    """What is said of checkpoints in which one file would run a command, and whether one ran."""
+    errors, marker = {}, folder / "marker"
+    for name, changes in {
+        "ZeRO 0": {},
+        "ZeRO 1, LoRA": {"zero_stage": 1, "lora": {"rank": 2}},
+        "ZeRO 2, bfloat16": {"zero_stage": 2, "dtype": "bfloat16"},
+        "ZeRO 3": {"zero_stage": 3},
+    }.items():
+        learner, path = _resumable(**changes), folder / name
+        step(learner)
+        path.mkdir()
+        learner.save_checkpoint(path)
+        learner.load_checkpoint(path)
+        for file in (*path.glob("learner/*.pt"), path / "random-rank0.json"):
+            own = file.read_bytes()
+            torch.save({"module": Command(marker)}, file)
+            errors[f"{name} {file.name}"] = _error(lambda path=path, of=learner: of.load_checkpoint(path))
+            file.write_bytes(own)
+    return {"errors": errors, "ran": marker.exists(), "set": os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")}
+
+
 def full_disk(folder: Path) -> str:
     """A path that cannot be written to, since a file is in its way."""
     (folder / "file").write_text("")

@@ -22,7 +22,7 @@ SCENARIOS = [
     "base", "splits", "packed", "unpackable", "greedy", "empty_micro_batch", "training", "schedule", "policy",
     "on_policy", "penalty", "refreshed", "critic", "saved", "unused_parameter",
     "short_first_step", "checkpointing", "uninterrupted", "stopped", "full_disk", "broken", "poisoned", "extremes",
-    "broken_file",
+    "broken_file", "hostile",
 ]  # fmt: skip
 RESUME_SCENARIOS = ["resumed", "other_layout"]
 Results = Callable[[str], Any]
@@ -298,6 +298,18 @@ def test_a_checkpoint_of_another_layout_is_refused(results: Results) -> None:
     stage, dtype = results("other_layout")
     assert stage.endswith("was made with learner zero_stage 0, now 1; resume with the same")
     assert dtype.endswith("was made with learner dtype float32, now bfloat16; resume with the same")
+
+
+def test_no_file_of_a_checkpoint_runs_code(results: Results) -> None:
+    """At each ZeRO stage, with LoRA and in bfloat16; the files as they were written are loaded."""
+    found = results("hostile")
+    assert not found["ran"] and found["set"] is None
+    assert len(found["errors"]) == 4 * 2 + 3, "parameters and random states; from stage 1 on, the optimizer apart"
+    for name, error in found["errors"].items():
+        said = (
+            "holds no random states" if "random" in name else "or holds more than tensors and numbers, which is never"
+        )
+        assert said in error and "resume from" in error and "\n" not in error
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(results: Results) -> None:

@@ -14,7 +14,7 @@ from rlreason.report.page import write_report
 from rlreason.report.plots import number, number_text, plots, ticks
 from rlreason.types import UserError
 
-HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\ud800\u202e"
+HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\ud800\u202e\x1b]0;x\x07\x00"
 
 
 def write_lines(path: Path, rows: list[dict], tail: str = "") -> None:
@@ -97,6 +97,12 @@ def test_hostile_text_adds_no_element_and_no_handler(run_dir: Path) -> None:
     assert seen.tags.count("script") == 1
     assert "img" not in seen.tags
     assert not [name for name, _ in seen.attributes if name.startswith("on") or name in ("src", "style")]
+
+
+def test_hostile_text_keeps_no_character_that_acts(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert page.count("\ufffd\ufffd\ufffd]0;x\ufffd\ufffd") >= 5
+    assert not set(page) & set("\x1b\x07\x00\u202e")
 
 
 def test_the_page_loads_nothing(run_dir: Path) -> None:

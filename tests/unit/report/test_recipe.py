@@ -11,7 +11,7 @@ from rlreason.report.page import write_report
 from rlreason.report.recipe import Evaluation, interval
 from rlreason.runlog import RunLog
 
-HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\ud800\u202e"
+HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\ud800\u202e\x1b]0;x\x07\x00"
 NUM_PROMPTS = 40
 
 
@@ -112,6 +112,11 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
+
+
+def test_hostile_text_keeps_no_character_that_acts(page: str) -> None:
+    assert "\ufffd]0;x\ufffd\ufffd" in page
+    assert not set(page) & set("\x1b\x07\x00\u202e")
 
 
 def test_stages_are_listed_with_their_state_and_what_they_were_made_of(page: str) -> None:
@@ -216,7 +221,7 @@ def test_hostile_text_adds_no_element_and_no_handler(page: str, recipe: Recipe) 
 
 
 def test_a_recipe_whose_first_stage_failed_has_a_page(recipe: Recipe) -> None:
-    recipe.stage(HOSTILE.replace("/", "").replace("\ud800", ""), "corpus", status="failed")
+    recipe.stage(HOSTILE.replace("/", "").replace("\ud800", "").replace("\x00", ""), "corpus", status="failed")
     page = recipe.write()
     assert "What each stage did" not in page
     assert Elements(page).tags.count("script") == 1

@@ -171,7 +171,15 @@ def test_a_thought_that_the_template_opens_is_dimmed_from_the_start() -> None:
 def test_model_text_cannot_steer_the_terminal() -> None:
     shown = Shown("")
     assert shown.add("a\x1b]0;owned\x07\x9b2J\r\n\tb") == "a\ufffd]0;owned\ufffd\ufffd2J\ufffd\n\tb"
-    assert Shown("").add("\u202egnp\u2066x\u200f") == "\ufffdgnp\ufffdx\u200f", "marks of right-to-left text stay"
+    assert Shown("").add("\u202egnp\u2066x\u200f\x00") == "\ufffdgnp\ufffdx\ufffd\ufffd"
+
+
+def test_an_error_in_a_session_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    stages_chat._notice("a\x1b]0;x\x07\x00\u202e")
+    assert capsys.readouterr().err == "[a\ufffd]0;x\ufffd\ufffd\ufffd]\n"
 
 
 @pytest.mark.parametrize(

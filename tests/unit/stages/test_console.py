@@ -53,3 +53,26 @@ def test_what_is_being_started_is_said_before_and_after(monkeypatch: pytest.Monk
         assert output.getvalue() == "60-rl: starting the learners\n"
     assert output.getvalue().splitlines()[1] == "60-rl: ready after 0 s: the learners"
     assert [console.counted(n, "learner") for n in (1, 2)] == ["1 learner", "2 learners"]
+
+
+HOSTILE, SEEN = "a\x1b]0;x\x07\x00\u202e[/b]", "a\ufffd]0;x\ufffd\ufffd\ufffd[/b]"
+
+
+def test_foreign_text_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = no_terminal(monkeypatch)
+    console.say(f"{HOSTILE}\n")
+    console.Progress(HOSTILE, total=1).step(1, HOSTILE)
+    first, _, last = output.getvalue().splitlines()
+    assert first == SEEN and last.startswith(f"{SEEN} 1/1") and last.endswith(SEEN)
+
+
+def test_foreign_text_is_shown_as_it_is_in_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[/b]` is no markup there either, which would end the run."""
+    output = no_terminal(monkeypatch)
+    output.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with console.Progress(HOSTILE, total=1) as bar:
+        bar.step(1, HOSTILE)
+    assert output.getvalue().count(SEEN) >= 2
+    assert "\x1b]" not in output.getvalue() and not {"\x07", "\x00", "\u202e"} & set(output.getvalue())

@@ -86,6 +86,11 @@ def test_an_export_is_read_as_preference_rows(folder: Path, form: str, num_rows:
     assert rows[0].responses[rows[0].places.index(1)] == "4" and rows[0].prompt == "2+2="
 
 
+def test_foreign_text_cannot_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.export(folder / "tied.sqlite", folder / "a\x1b]0;x\x07\u202e", "rankings")
+    assert capsys.readouterr().out == f"1 rankings written to {folder}/a\ufffd]0;x\ufffd\ufffd\n"
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
