@@ -233,6 +233,7 @@ def _serve(store: Store, listening: socket.socket, links: dict[str, str], hosts:
     """`hosts`: the names that the server answers to; the links have the first."""
     import uvicorn
 
+    from rlreason.web.label.connections import server_config
     from rlreason.web.label.server import application
 
     class Server(uvicorn.Server):
@@ -247,5 +248,4 @@ def _serve(store: Store, listening: socket.socket, links: dict[str, str], hosts:
                 else:
                     say(f"link of {name}: {address}")
 
-    config = uvicorn.Config(application(store, links, hosts), log_level="warning", lifespan="off", loop="asyncio")
-    Server(config).run(sockets=[listening])
+    Server(server_config(application(store, links, hosts))).run(sockets=[listening])
