@@ -191,6 +191,13 @@ def label(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8400,
     token: Annotated[str | None, typer.Option(envvar="RLREASON_TOKEN", help="Default: a random one.")] = None,
+    labellers: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Each gets a link of their own; the same --token, the same links.")
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="By which browsers may reach it; may be given again. Required off loopback."),
+    ] = None,
 ) -> None:
     """A web page where people rank answers, and with --export the labels as preference rows."""
     from rlreason.config.schema import RolloutConfig
@@ -215,6 +222,8 @@ def label(
         host=host,
         port=port,
         token=token,
+        labellers=labellers,
+        allow_hosts=allow_host or [],
     )
 
 

@@ -21,7 +21,7 @@ from tests.conftest import Command, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 browsing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
-TOKEN = "sesame"
+TOKEN = "open-sesame-open-sesame"
 TASKS = [
     {"prompt": "What is 2 + 2?", "responses": ["4", "5", "<b>four</b>"]},
     {"prompt": "Name a colour.", "responses": ["Blue.", "the the the the"]},
@@ -32,7 +32,7 @@ TASKS = [
 class Page:
     """One tab of a browser of its own profile: a person at a computer."""
 
-    def __init__(self, address: str, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir()
         words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         self.browser = subprocess.Popen(
@@ -45,7 +45,6 @@ class Page:
         self._socket = self._open.enter_context(connect(tab["webSocketDebuggerUrl"], max_size=None))
         self._number = 0
         self.tell("Page.enable")
-        self.open(address)
 
     def tell(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
@@ -80,12 +79,9 @@ class Page:
             self.tell("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
             self.tell("Input.dispatchKeyEvent", type="keyUp", key=key)
 
-    def log_in(self, name: str) -> None:
-        self.until("!document.querySelector('#login').hidden")
-        self.run("document.querySelector('#who').focus()")
-        self.tell("Input.insertText", text=name)
-        self.keys("Enter")
-        self.until("!document.querySelector('#task').hidden")
+    def log_in(self, link: str, name: str) -> None:
+        self.open(link)
+        self.until(f"document.querySelector('#name').textContent === '{name}'")  # the task shows in the same moment
 
     def click(self, selector: str) -> None:
         self.run(f"document.querySelector('{selector}').click()")
@@ -129,6 +125,10 @@ class Page:
         self.browser.wait()
 
 
+def link_of(server: Command, name: str) -> str:
+    return server.stdout.split("open " if name == "owner" else f"link of {name}: ")[1].split()[0]
+
+
 def read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
@@ -145,9 +145,10 @@ def serve(start: Callable[..., Command], tasks: Path, tmp_path: Path) -> Callabl
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    def begin(rows: Path = tasks, database: str = "l.sqlite") -> Command:
-        command = start("label", rows, "--db", tmp_path / database, "--port", port, "--token", TOKEN)
-        wait_for(lambda: "open http://" in command.stdout + command.stderr or not command.running, 60, "the page")
+    def begin(rows: Path = tasks, database: str = "l.sqlite", labellers: str = "ann,bob") -> Command:
+        words = ["--port", port, "--token", TOKEN, *(["--labellers", labellers] if labellers else [])]
+        command = start("label", rows, "--db", tmp_path / database, *words)
+        wait_for(lambda: "open http://" in command.stdout or not command.running, 60, "the page")
         assert command.running, command.stderr
         return command
 
@@ -159,9 +160,8 @@ def visit(tmp_path: Path) -> Iterator[Callable[[Command, str], Page]]:
     pages: list[Page] = []
 
     def begin(server: Command, name: str) -> Page:
-        said = server.stdout + server.stderr
-        pages.append(Page(said.split("open ")[1].split()[0], tmp_path / f"profile-{name}"))
-        pages[-1].log_in(name)
+        pages.append(Page(tmp_path / f"profile-{name}"))
+        pages[-1].log_in(link_of(server, name), name)
         return pages[-1]
 
     yield begin
@@ -258,12 +258,16 @@ def test_one_screen_for_several_people_and_databases(
     page.click("#answers li:nth-child(1) .place")
     assert page.places == ["–", "1"]
 
-    page.click("#name")
-    page.log_in("bob")
+    ann, bob = link_of(server, "ann"), link_of(server, "bob")
+    page.log_in(bob, "bob")
     assert page.prompt == "What is 2 + 2?" and set(page.places) == {"–"}
-    page.click("#name")
-    page.log_in("ann")
+    page.log_in(ann, "ann")
     assert page.places == ["–", "1"], "a draft waits for whom it belongs to"
+    page.run(f"fetch('{bob}').then(() => {{ window.opened = true }})")  # as another tab of this browser would open it
+    page.until("window.opened")
+    page.click("#bad")
+    page.until("document.querySelector('#error').textContent.startsWith(\"this browser is bob's\")")
+    page.log_in(ann, "ann")
 
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"prompt": "Name a colour.", "responses": ["Red.", "Green."]}) + "\n")
@@ -273,6 +277,18 @@ def test_one_screen_for_several_people_and_databases(
     page.reload()
     page.until("!document.querySelector('#task').hidden")
     assert page.answers != [] and set(page.answers) == {"Red.", "Green."} and page.places == ["–", "–"]
+
+
+@browsing
+def test_one_person_opens_the_one_link_and_labels(
+    serve: Callable[..., Command], visit: Callable[[Command, str], Page], tmp_path: Path
+) -> None:
+    server = serve(labellers="")
+    assert server.stdout.count("http://") == 1
+    page = visit(server, "owner")
+    page.keys("=", "Enter")
+    page.saved(1)
+    assert [row["labeller"] for row in Store(tmp_path / "l.sqlite").rankings()] == ["owner"]
 
 
 def test_a_model_writes_the_answers(start: Callable[..., Command], tiny_model: Path, tmp_path: Path) -> None:

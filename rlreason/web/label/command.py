@@ -1,6 +1,8 @@
 """`rlreason label`: answers of engines or of the rows into the database, then the page until Ctrl-C; or an export."""
 
 import errno
+import hmac
+import ipaddress
 import json
 import re
 import secrets
@@ -22,9 +24,13 @@ from rlreason.stages.evaluate import prompt_tasks, require_positions
 from rlreason.stages.job import require_model
 from rlreason.stages.lineage import artifact_hash
 from rlreason.types import Task, UserError
-from rlreason.web.label.store import Answer, Store, key_of, pairs_of
+from rlreason.web.label.store import MAX_NAME, Answer, Store, key_of, pairs_of
 
 LOOPBACK = ("127.0.0.1", "localhost")
+OWNER = "owner"
+"""The labeller of the server's own token: whoever started it."""
+MIN_TOKEN = 16
+"""Signs of a token that links are made of: with a short one, a labeller could find it from their own link."""
 PROMPTS_AT_ONCE = 256
 """Prompts whose answers are written into the database together: no more are lost where a model's writing is cut off."""
 
@@ -42,14 +48,23 @@ def label(
     host: str,
     port: int,
     token: str | None,
+    labellers: str,
+    allow_hosts: list[str],
 ) -> None:
     """Fills the database and serves the page. UserError for wrong input, or where the port is in use.
+
+    `labellers`: names between commas; each gets a link besides the one of whoever starts it. `allow_hosts`: names by
+    which the server may be called in a Host header; on loopback, further ones.
 
     What is in the database already stays, and is not written again: a second start with the same words asks no model.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise UserError("--token: use letters, digits and signs without spaces")
+    names = _names(labellers)
+    if names and token is not None and len(token) < MIN_TOKEN:
+        raise UserError(f"--token: with --labellers give {MIN_TOKEN} signs or more, hard to guess, or leave it out")
     listening = _listening(host, port)
+    hosts = _hosts(host, listening, allow_hosts)
     store = Store(database, seed=seed)
     config = TaskConfig(path=str(tasks), prompt_column=prompt_column, answer_column=None, chat=chat)
     rows = load_rows(config)
@@ -68,8 +83,11 @@ def label(
         raise UserError(f"{tasks}: there is nothing to rank: no prompt has two different answers")
     if left_out:
         say(f"{len(left_out)} prompts have no two different answers and are left out")
+    if without := sorted(store.labellers() - {OWNER, *names}):
+        say(f"{database} has labels of {', '.join(map(repr, without))}, who get a link with --labellers NAME,NAME")
+    links = _links(token or secrets.token_urlsafe(24), names)
     with suppress(KeyboardInterrupt):  # how it ends
-        _serve(store, listening, host, token or secrets.token_urlsafe(24))
+        _serve(store, listening, links, hosts)
     num_labels = sum(1 for _ in store.rankings())
     say(f"{num_labels} labels are in {database}; `rlreason label {database} --export OUT.jsonl` makes rows of them")
 
@@ -183,21 +201,51 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(store: Store, listening: socket.socket, host: str, token: str) -> None:
+def _hosts(host: str, listening: socket.socket, allow_hosts: list[str]) -> list[str]:
+    """Names that the server may be called by in a Host header. UserError off loopback where none is given."""
+    for name in allow_hosts:
+        if not re.fullmatch(r"[\w.-]+|\[[\da-fA-F:.]+\]", name, re.ASCII):
+            raise UserError(f"--allow-host {name}: give a name or an address, without a scheme or a port")
+    if ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
+        return [f"[{host}]" if ":" in host else host, *LOOPBACK, *allow_hosts]
+    if not allow_hosts:
+        raise UserError(f"--host {host}: give the name or address by which browsers reach it: --allow-host NAME")
+    return allow_hosts
+
+
+def _names(labellers: str) -> list[str]:
+    names = [name.strip() for name in labellers.split(",")] if labellers else []
+    for name in names:
+        if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
+            raise UserError(f"--labellers {labellers}: give names of 1 to {MAX_NAME} signs, with commas between them")
+        if name == OWNER or names.count(name) > 1:
+            why = "is whoever starts the server" if name == OWNER else "is there twice"
+            raise UserError(f"--labellers {labellers}: {name} {why}; name each other person once")
+    return names
+
+
+def _links(token: str, names: list[str]) -> dict[str, str]:
+    """Name -> secret of the link. Nothing is stored: the same token and name give the same secret."""
+    return {name: hmac.digest(token.encode(), name.encode(), "sha256").hex() for name in names} | {OWNER: token}
+
+
+def _serve(store: Store, listening: socket.socket, links: dict[str, str], hosts: list[str]) -> None:
+    """`hosts`: the names that the server answers to; the links have the first."""
     import uvicorn
 
+    from rlreason.web.label.connections import server_config
     from rlreason.web.label.server import application
 
     class Server(uvicorn.Server):
-        """Tells its address when it answers and Ctrl-C ends it, not before."""
+        """Tells its addresses when it answers and Ctrl-C ends it, not before."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            say(f"open http://{address}/?token={quote(token)}    (Ctrl-C ends; every label is saved at once)")
+            for name, secret in links.items():
+                address = f"http://{hosts[0]}:{listening.getsockname()[1]}/?token={quote(secret)}"
+                if name == OWNER:
+                    say(f"open {address}    (Ctrl-C ends; every label is saved at once)")
+                else:
+                    say(f"link of {name}: {address}")
 
-    is_any = host in ("0.0.0.0", "::")
-    name = socket.gethostname() if is_any else f"[{host}]" if ":" in host else host
-    address = f"{name}:{listening.getsockname()[1]}"
-    hosts = list(LOOPBACK) if host in LOOPBACK else ["*"] if is_any else [name]
-    config = uvicorn.Config(application(store, token, hosts), log_level="warning", lifespan="off", loop="asyncio")
-    Server(config).run(sockets=[listening])
+    Server(server_config(application(store, links, hosts))).run(sockets=[listening])

@@ -1,6 +1,6 @@
 "use strict";
 const by = (id) => document.getElementById(id);
-let labeller = localStorage.getItem("rlreason-labeller") || "";
+let labeller;           // whose link it is, once the server has said
 let task = null;        // {id, prompt, answers: [{id, text}]}
 let places = new Map(); // answer id -> place; answers that have none yet are not in it
 const DRAGGED = "application/x-rlreason-answer";
@@ -14,7 +14,7 @@ async function call(path, body, then) {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ labeller, ...body }),
     });
     const found = await response.json().catch(() => (
-      { error: response.status === 403 ? "Open the address with its token again." : "The server failed; nothing is lost." }));
+      { error: response.status === 403 ? "Open your link again." : "The server failed; nothing is lost." }));
     if (!response.ok) throw new Error(found.error);
     tell("");
     then?.();
@@ -31,9 +31,8 @@ function show(found) {
   by("bar").max = total; by("bar").value = done;
   by("progress").textContent = `${done} of ${total}`;
   by("agreement").textContent = labellers > 1 && alpha !== null ? `agreement of ${labellers}: ${alpha.toFixed(2)}` : "";
-  by("name").textContent = labeller; by("name").hidden = false;
+  by("name").textContent = labeller = found.labeller;
   task = found.prompt; places = new Map();
-  by("login").hidden = true;
   by("task").hidden = !task; by("done").hidden = !!task;
   if (!task) return;
   by("comment").value = task.comment ?? "";
@@ -128,26 +127,14 @@ function all(number) { task.answers.forEach((answer) => places.set(answer.id, nu
 function clear() { places = new Map(); draw(); }
 function better(at) { all(2); places.set(task.answers[at].id, 1); draw(); save(false); }
 
-by("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  labeller = by("who").value.trim();
-  localStorage.setItem("rlreason-labeller", labeller);
-  call("/next", {});
-});
 by("save").addEventListener("click", () => save(false));
 by("bad").addEventListener("click", () => save(true));
 by("clear").addEventListener("click", clear);
 by("comment").addEventListener("input", keep);
-by("name").addEventListener("click", () => { // another person at the same screen
-  localStorage.removeItem("rlreason-labeller");
-  labeller = ""; task = null;
-  for (const id of ["task", "done", "name"]) by(id).hidden = true;
-  by("who").value = ""; by("login").hidden = false; by("who").focus();
-});
 for (const id of ["undo", "undo2"]) by(id).addEventListener("click", () => call("/undo", {}));
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("textarea, input") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.repeat || !labeller) return; // a key that is held is one answer, not many
   if (event.key === "u") return call("/undo", {});
   if (!task) return;
@@ -161,4 +148,4 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-if (labeller) call("/next", {}); else by("login").hidden = false;
+call("/next", {});

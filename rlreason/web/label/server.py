@@ -1,14 +1,15 @@
-"""The labelling page and its few calls. Loopback by default; nothing is answered without the token.
+"""The labelling page and its few calls. Loopback by default; nothing is answered without a labeller's secret.
 
-The token comes once in the address; a cookie made of it, which no script sees, stands for it from then on. Cookies do
-not know ports: a call is answered only from a page of this very address. The Host header must be one that the server
-was started for, so that no other name can be pointed at it. All text is shown as text.
+Each labeller has a link with a secret. It comes once in the address; a cookie made of it, which no script sees, stands
+for it from then on, and alone says whose a request is. Cookies do not know ports: a call is answered only from a page
+of this very address. The Host header must be one that the server was started for, so that no other name can be pointed
+at it. All text is shown as text. Traffic is not encrypted: beyond one machine, put a proxy with TLS before it.
 """
 
 import hashlib
+import hmac
 import json
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -37,20 +38,23 @@ HEADERS = {
 Given = dict[str, Any]
 """What the page sends."""
 Handler = Callable[[Request], Awaitable[Response]]
+Call = Callable[[Store, str, Given], dict[str, Any]]
+"""Store, labeller and what the page sends -> what it gets."""
 T = TypeVar("T")
 MAX_BYTES = 100_000
 """Of what a page may send."""
 
 
-def application(store: Store, token: str, hosts: list[str]) -> Starlette:
-    """`hosts`: names, without a port, that the server is called by."""
+def application(store: Store, links: Mapping[str, str], hosts: list[str]) -> Starlette:
+    """`links`: each labeller's name -> secret. `hosts`: names, without a port, that the server is called by."""
 
-    secret = hashlib.sha256(f"rlreason label {token}".encode()).hexdigest()
+    cookies = {name: cookie_of(secret) for name, secret in links.items()}
 
     async def page(request: Request) -> Response:
         if "token" in request.query_params:  # from the printed address: into the cookie, and out of the address
             response: Response = RedirectResponse("/", status_code=303)
-            response.set_cookie(cookie_name(request), secret, httponly=True, samesite="strict")
+            cookie = cookies[request.state.labeller]
+            response.set_cookie(cookie_name(request), cookie, httponly=True, samesite="strict")
             return response
         return FileResponse(FOLDER / "page.html", media_type="text/html")
 
@@ -58,16 +62,17 @@ def application(store: Store, token: str, hosts: list[str]) -> Starlette:
         return FileResponse(FOLDER / request.url.path.lstrip("/"), media_type=FILES[request.url.path])
 
     async def guarded(request: Request, proceed: Handler) -> Response:
-        shown = request.query_params.get("token", ""), request.cookies.get(cookie_name(request), "")
-        pairs = zip(shown, (token, secret), strict=True)
-        is_let_in = [secrets.compare_digest(one.encode(), other.encode()) for one, other in pairs]
+        link = request.query_params.get("token")  # before the cookie: who opens another person's link is that person
+        shown, known = (request.cookies.get(cookie_name(request), ""), cookies) if link is None else (link, links)
+        let_in = [name for name, one in known.items() if hmac.compare_digest(one.encode(), shown.encode())]
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers["host"]:
             response: Response = PlainTextResponse("This is no request of the page.\n", 403)
-        elif any(is_let_in):
+        elif let_in:
+            request.state.labeller = let_in[0]
             response = await proceed(request)
         else:
-            response = PlainTextResponse("Open the address with its token, as `rlreason label` printed it.\n", 403)
+            response = PlainTextResponse("Open your link, as `rlreason label` printed it.\n", 403)
         response.headers.update(HEADERS)
         return response
 
@@ -85,13 +90,20 @@ def application(store: Store, token: str, hosts: list[str]) -> Starlette:
     )
 
 
-def answered_by(store: Store, call: Callable[[Store, Given], dict[str, Any]]) -> Handler:
-    """One of the page's calls; what is wrong with it is one line of JSON."""
+def answered_by(store: Store, call: Call) -> Handler:
+    """One of the page's calls; what is wrong with it is one line of JSON.
 
-    def found(body: bytes) -> JSONResponse:
+    A page says whose it is once it knows. That gives no rights: it is refused where the cookie is another person's.
+    """
+
+    def found(labeller: str, body: bytes) -> JSONResponse:
         try:
             given = json.loads(body)
-            return JSONResponse(call(store, given) | {"progress": store.progress(of(given, "labeller", str))})
+            if given.get("labeller", labeller) != labeller:
+                return JSONResponse({"error": f"this browser is {labeller}'s now; reload, or open your link"}, 403)
+            return JSONResponse(
+                call(store, labeller, given) | {"labeller": labeller, "progress": store.progress(labeller)}
+            )
         except UserError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -101,11 +113,14 @@ def answered_by(store: Store, call: Callable[[Store, Given], dict[str, Any]]) ->
         if request.headers.get("content-type") != "application/json":  # another site may send any form, but not this
             return JSONResponse({"error": "this is no request of the page"}, status_code=415)
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BYTES:
-                return JSONResponse({"error": "that is too much text"}, status_code=413)
-        return await run_in_threadpool(found, body)
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BYTES:
+                    return JSONResponse({"error": "that is too much text"}, status_code=413)
+        except ClientDisconnect:  # nobody is there to be answered
+            return Response(status_code=400)
+        return await run_in_threadpool(found, request.state.labeller, body)
 
     return answered
 
@@ -118,21 +133,26 @@ def of(given: Given, key: str, kind: type[T]) -> T:
     return value
 
 
-def following(store: Store, given: Given) -> dict[str, Any]:
-    return {"prompt": store.next_prompt(of(given, "labeller", str))}
+def following(store: Store, labeller: str, given: Given) -> dict[str, Any]:
+    return {"prompt": store.next_prompt(labeller)}
 
 
-def save(store: Store, given: Given) -> dict[str, Any]:
+def save(store: Store, labeller: str, given: Given) -> dict[str, Any]:
     sent = of(given, "places", dict)
     places = {int(answer): of(sent, answer, int) for answer in sent}
     all_bad, comment = of(given, "all_bad", bool), of(given, "comment", str)
-    store.save(of(given, "labeller", str), of(given, "prompt", int), places, all_bad=all_bad, comment=comment)
-    return following(store, given)
+    store.save(labeller, of(given, "prompt", int), places, all_bad=all_bad, comment=comment)
+    return following(store, labeller, given)
 
 
-def undo(store: Store, given: Given) -> dict[str, Any]:
-    back = store.undo(of(given, "labeller", str))
-    return {"prompt": back} if back else following(store, given)
+def undo(store: Store, labeller: str, given: Given) -> dict[str, Any]:
+    back = store.undo(labeller)
+    return {"prompt": back} if back else following(store, labeller, given)
+
+
+def cookie_of(secret: str) -> str:
+    """Whoever is sent the cookie, such as another port of the machine, does not learn the link."""
+    return hashlib.sha256(f"rlreason label {secret}".encode()).hexdigest()
 
 
 def cookie_name(request: Request) -> str:

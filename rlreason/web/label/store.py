@@ -116,6 +116,11 @@ class Store:
             rows = connection.execute("SELECT key FROM prompts WHERE id IN (SELECT prompt_id FROM labels)").fetchall()
         return {row["key"] for row in rows}
 
+    def labellers(self) -> set[str]:
+        """Names of those whose labels count."""
+        with self._connected() as connection:
+            return {name for (name,) in connection.execute("SELECT DISTINCT labeller FROM labels WHERE undone = 0")}
+
     def next_prompt(self, labeller: str) -> dict[str, Any] | None:
         """The next one that this person has not labelled: id, prompt, answers (id, text) in an order that is this
         person's own and the same after a reload, and a key of all that. None where all are labelled.

@@ -4,10 +4,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from rlreason.cli import app
 from rlreason.types import UserError
 from rlreason.web.label import command
+from rlreason.web.label.server import application
 from rlreason.web.label.store import Answer, Store
 
 TASKS = {
@@ -40,7 +42,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("none.jsonl", "none.jsonl"),
         ("fine.jsonl --prompt-column question", "question"),
         ("fine.jsonl --max-tokens 10 --context-tokens 10", "must be smaller than --context-tokens"),
-        ("fine.jsonl --host 203.0.113.1", "cannot listen on 203.0.113.1"),
+        ("fine.jsonl --host 203.0.113.1 --allow-host a", "cannot listen on 203.0.113.1"),
+        (
+            "fine.jsonl --host 0.0.0.0",
+            "give the name or address by which browsers reach it: --allow-host NAME",
+        ),
+        ("fine.jsonl --host ::", "--host ::: give the name or address"),
+        ("fine.jsonl --host 0.0.0.0 --allow-host *", "--allow-host *: give a name or an address, without a scheme"),
+        ("fine.jsonl --host 0.0.0.0 --allow-host a:8400", "--allow-host a:8400: give a name or an address"),
+        ("fine.jsonl --labellers anna,,ben", "--labellers anna,,ben: give names of 1 to 60 signs, with commas"),
+        ("fine.jsonl --labellers anna,anna", "anna is there twice"),
+        ("fine.jsonl --labellers owner", "owner is whoever starts the server"),
+        ("fine.jsonl --labellers anna --token sesame", "--token: with --labellers give 16 signs or more"),
         ("bare.jsonl --model .", "config.json"),
         ("fine.jsonl --db none/labels.sqlite", "there is no folder none"),
         ("fine.jsonl --db fine.jsonl", "cannot be used as a database of labels"),
@@ -125,3 +138,48 @@ def test_a_port_that_two_take_at_once_is_told_at_once(folder: Path) -> None:
     with pytest.raises(UserError, match="choose another --port"):
         command._listening("127.0.0.1", first.getsockname()[1])
     first.close()
+
+
+def served(words: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, str], list[str]]:
+    """The links and the Host names that `rlreason label` would serve."""
+    calls: list[tuple[dict[str, str], list[str]]] = []
+    monkeypatch.setattr(command, "_serve", lambda store, listening, links, hosts: calls.append((links, hosts)))
+    app(["label", "fine.jsonl", "--port", "0", *words.split()], standalone_mode=False)
+    return calls[0]
+
+
+def test_links_are_made_of_token_and_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "--token 0123456789abcdef --labellers"
+    links, _ = served(f"{words} anna,ben", monkeypatch)
+    assert list(links) == ["anna", "ben", "owner"] and links["owner"] == "0123456789abcdef"
+    # by hand: printf anna | openssl dgst -sha256 -hmac 0123456789abcdef
+    assert links["anna"] == "b7a04172e11eaea238a11b25b8cf06e78b2d0dea1c9ccd739f7b1183a5e7579b"
+    assert served(f"{words} ben", monkeypatch)[0]["ben"] == links["ben"] != links["anna"], "after a restart too"
+    assert served("--labellers ben", monkeypatch)[0]["ben"] != links["ben"], "another token"
+    assert list(served("", monkeypatch)[0]) == ["owner"]
+
+
+def test_labels_of_before_whose_labellers_have_no_link_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(folder / "labels.sqlite")
+    store.add([("2+2=", [Answer(text="4"), Answer(text="5")])])
+    store.save("ann", 1, {1: 1, 2: 2}, all_bad=False, comment="")
+    served("", monkeypatch)
+    assert "labels.sqlite has labels of 'ann', who get a link with --labellers" in capsys.readouterr().out
+    served("--labellers ann", monkeypatch)
+    assert "has labels of" not in capsys.readouterr().out
+
+
+def test_foreign_host_with_0_0_0_0(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    links, hosts = served("--host 0.0.0.0 --allow-host lab.example --allow-host 192.0.2.7", monkeypatch)
+    assert hosts == ["lab.example", "192.0.2.7"]
+    page = application(Store(folder / "labels.sqlite"), links, hosts)
+    for host, status in (("lab.example:8400", 200), ("192.0.2.7", 200), ("evil.example", 400), ("localhost", 400)):
+        client = TestClient(page, base_url=f"http://{host}")
+        assert client.get("/", params={"token": links["owner"]}).status_code == status, host
+
+
+def test_loopback_wants_no_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"127.0.0.1", "localhost"} <= set(served("", monkeypatch)[1])
+    assert "tunnel.example" in served("--allow-host tunnel.example", monkeypatch)[1]
