@@ -16,7 +16,7 @@ from pathlib import Path
 PREFIX = "rlr-"
 MAX_CHARS = 40
 """Of the temporary folder's path; where it is longer /tmp is taken. A socket's path has 107 at most."""
-KEPT_S = 24 * 3600.0
+KEPT_S, REMOVING_S = 24 * 3600.0, 3.0
 
 
 @contextmanager
@@ -35,8 +35,17 @@ def private_folder(*, keep_on_error: bool = False) -> Iterator[Path]:
         raise
     finally:
         if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Processes that are about to end may write into it yet."""
+    deadline = time.monotonic() + REMOVING_S
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_old(below: Path) -> None:

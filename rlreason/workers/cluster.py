@@ -18,7 +18,7 @@ import ray.exceptions
 from rlreason.config.base import WorkerConfig
 from rlreason.private import private_folder
 from rlreason.types import RunError, UserError
-from rlreason.workers._compat import logs_folder, no_exit_at_sigterm, on_loopback, own_token, ready_in_time
+from rlreason.workers._compat import environment, logs_folder, no_exit_at_sigterm, on_loopback, own_token, ready_in_time
 
 
 @contextmanager
@@ -63,9 +63,13 @@ def cluster() -> Iterator[None]:
 def _own() -> Iterator[dict[str, Any]]:
     """What a local cluster is started with, so that nobody else on this host can reach it: a folder for its sockets and
     logs, ports on the loopback, a token. Ray opens the folder that it is given to everybody, so it lies in another.
+    What workers that are killed leave in their temporary folder goes with it.
     """
     with private_folder(keep_on_error=True) as folder, on_loopback(), own_token():
-        yield {"_temp_dir": str(folder / "r"), "include_dashboard": False}
+        temp = folder / "t"
+        temp.mkdir()
+        with environment({"TMPDIR": str(temp)}):
+            yield {"_temp_dir": str(folder / "r"), "include_dashboard": False}
 
 
 @contextmanager
