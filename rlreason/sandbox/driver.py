@@ -113,7 +113,7 @@ class Link:
         # Entered from the tests' code, it is within a statement that settled; else what was before may have ended.
         if first and not (here.f_back and here.f_back.f_code.co_filename == FILE_NAME):
             now = running(here)
-            while first and not (self.changed[first - 1][2] & now) - {here}:
+            while first and not self.changed[first - 1][2] & now:
                 first -= 1
         due, self.changed[first:] = self.changed[first:], []
         for given, after, _ in due:
