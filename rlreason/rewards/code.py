@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from rlreason.rewards.code_tests import checked, header, tests_of
+from rlreason.rewards.code_tests import checked, header, program_names, tests_of
 from rlreason.rewards.printed import same_output
 from rlreason.rewards.program import Program, find_program
 from rlreason.sandbox import codec
@@ -40,6 +40,7 @@ def check(
     tests: list[dict[str, Any]],
     *,
     entry_point: str | None = None,
+    program_names: Sequence[str] = (),
     header: str = "",
     timeout_s: float = 10.0,
     memory_bytes: int = 512 << 20,
@@ -59,8 +60,9 @@ def check(
     "expected"}; any may have `timeout_s`, a stdio or call test `tolerance` (of decimals, relative or absolute; default
     1e-6, of call tests 1e-9 relative), a stdio test `checker`: the text of a program with `check(input, output,
     expected)` for answers that are not unique.
-    entry_point: the function that call tests call and HumanEval's `check` gets. header: Python that assert and call
-    tests put before the program.
+    entry_point: the function that call tests call and HumanEval's `check` gets. program_names: what assert tests use of
+    the program beside it; other names that they neither define nor import are never the program's. header: Python that
+    assert and call tests put before the program.
     timeout_s: wall-clock seconds for all tests together. memory_bytes: of the program.
     level: the weakest isolation to accept. packages: installed ones that programs and tests may import, such as numpy.
     languages: names of `sandbox.languages`, or {name: {file, compile, run}}.
@@ -71,7 +73,7 @@ def check(
     (the tests are wrong), sandbox_error (the sandbox failed, or none is strong enough).
     """
     try:
-        wanted = checked(tests, entry_point, packages)
+        wanted = checked(tests, entry_point, packages, program_names)
         spoken = _languages(languages)
         program = find_program(response, {tag: name for name, one in spoken.items() for tag in (name, *one.tags)})
         if isinstance(program, str):
@@ -82,6 +84,7 @@ def check(
             header=header,
             languages=spoken,
             entry_point=entry_point,
+            program_names=program_names,
             memory_bytes=memory_bytes,
             deadline=time.monotonic() + timeout_s,
             partial=partial,
@@ -118,6 +121,7 @@ def reward(
     """
     try:
         tests, entry_point = tests_of(task, packages)
+        names = program_names(task.columns)
     except (ValueError, KeyError) as error:
         return Score(value=0.0, status="verifier_error", detail=f"{task.id}: {error}")
     is_completion = isinstance(task.prompt, str) and "```" not in response and f"def {entry_point}" not in response
@@ -127,6 +131,7 @@ def reward(
         response,
         tests,
         entry_point=entry_point,
+        program_names=names,
         header=header(task, entry_point).program,
         timeout_s=timeout_s,
         memory_bytes=memory_bytes,
@@ -186,6 +191,7 @@ class _Runner:
     header: str
     languages: Mapping[str, Language]
     entry_point: str | None
+    program_names: Sequence[str]
     memory_bytes: int
     deadline: float
     """By time.monotonic."""
@@ -285,7 +291,8 @@ class _Runner:
         if isinstance(self.backend, RemoteSandbox):
             return self._in_turn(coded, self._call_remotely)
         limits: dict[str, Any] = {"timeout_s": self._left_s({}), "memory_bytes": self.memory_bytes}
-        _, found = self.backend.functions(self._source(), coded, self.entry_point, partial=self.partial, **limits)
+        options: dict[str, Any] = {"program_names": self.program_names, "partial": self.partial, **limits}
+        _, found = self.backend.functions(self._source(), coded, self.entry_point, **options)
         if found[-1][0] == "broken":
             raise ValueError(f"test {len(found)} of {len(tests)}: {found[-1][1]}")
         return [(None if passed == "timeout" else passed is True, detail) for passed, detail in found]

@@ -12,6 +12,7 @@ from typing import Any
 
 from rlreason.rewards.response import blocks
 from rlreason.sandbox.driver import PROGRAM_MODULES, cases_of, needs_arguments
+from rlreason.sandbox.names import resolve
 from rlreason.types import Task, read_json
 
 _NEEDED = {"stdio": ("input", "output"), "assert": ("code",), "call": ("args", "expected")}
@@ -24,7 +25,10 @@ _DEFINES = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assig
 
 
 def checked(
-    tests: Sequence[Mapping[str, Any]], entry_point: str | None = None, packages: Sequence[str] = ()
+    tests: Sequence[Mapping[str, Any]],
+    entry_point: str | None = None,
+    packages: Sequence[str] = (),
+    program_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The tests with every key in place. ValueError names the test and the key, or what it needs and is not there."""
     if not tests:
@@ -50,6 +54,7 @@ def checked(
         if kind == "assert" and (fault := _fault(given["code"], entry_point, tuple(packages))):
             raise ValueError(f"test {number} (assert) {fault}")
         result.append(given)
+    resolve(result, entry_point, program_names, sorted(packages))
     return result
 
 
@@ -109,19 +114,27 @@ def tests_of(
     row = task.columns
     entry_point = row.get("entry_point") or row.get("fn_name")
     if task.tests:
-        return checked(task.tests, entry_point, packages), entry_point
+        return checked(task.tests, entry_point, packages, program_names(row)), entry_point
     if row.get("test") and entry_point:  # HumanEval, LeetCode
         code = header(task, entry_point).tests + row["test"]
-        return checked([{"type": "assert", "code": code}], entry_point, packages), entry_point
+        return checked([{"type": "assert", "code": code}], entry_point, packages, program_names(row)), entry_point
     if row.get("test_list") is not None:  # MBPP
         head = "\n".join([*(row.get("test_imports") or ()), *((row.get("test_setup_code") or "").splitlines())])
         tests = [{"type": "assert", "code": f"{head}\n{test}"} for test in row["test_list"]]
-        return checked(tests, entry_point, packages), entry_point
+        return checked(tests, entry_point, packages, program_names(row)), entry_point
     cases = [case for key in ("public_test_cases", "private_test_cases") for case in _json(row.get(key))]
     if cases:  # LiveCodeBench
         entry_point = entry_point or (_json(row.get("metadata")) or {}).get("func_name")
         return checked([_contest(case) for case in cases], entry_point, packages), entry_point
     raise ValueError(f"task {task.id} has no tests; its columns are {', '.join(row) or 'none'}")
+
+
+def program_names(columns: Mapping[str, Any]) -> list[str]:
+    """What the assert tests of a row use of the program beside its entry point, as the row's `program_names` say."""
+    names = columns.get("program_names")
+    if names is not None and (isinstance(names, str) or not all(str(name).isidentifier() for name in names)):
+        raise ValueError("program_names: give a list of names, such as [encode, decode]")
+    return list(names or ())
 
 
 def _contest(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import time
 import types
 import unittest
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlreason.sandbox import codec, nodes
+from rlreason.sandbox.settling import FILE_NAME, SETTLE, running, settling
 
 FLOAT_TOLERANCE = 1e-9
 """Relative; between a float and a number."""
@@ -28,6 +29,21 @@ PROGRAM_MODULES = ("solution", "main", "program", "submission", "your_module")
 """What tests that import the program call it."""
 _HAS_CASES = re.compile(r"^(?:def test|class )", re.MULTILINE)
 _SHOWN_DIGITS = 4300
+_CHANGEABLE = (list, dict, set, deque)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The names that assert tests use and neither define nor import; made by `names.resolve`, where no program runs."""
+
+    program: Sequence[str]
+    """Stand-ins here."""
+    prelude: Sequence[str]
+    """Of the module that `prelude.builtins_module` makes."""
+    modules: Mapping[str, str]
+    """{name: the module that it stands for}."""
+    nodes: bool
+    """True if the tests use linked lists or trees, which then cross by value."""
 
 
 class Broken(Exception):
@@ -51,6 +67,8 @@ class Link:
     deadline: float
     classes: Mapping[str, type] | None = None
     """Node classes of the tests, whose objects cross by value; None: nodes of the program stay there, as any object."""
+    changed: list[tuple[Any, Any, set[types.FrameType]]] = field(default_factory=list)
+    """(argument, what the program left in it, what ran of the tests at that call), for `settle`."""
 
     def ask(self, **request: Any) -> dict[str, Any]:
         # Unguessable, so that an answer written ahead of its question is not taken for one.
@@ -83,24 +101,44 @@ class Link:
         args_after, kwargs_after = self.value(reply.get("args")), self.value(reply.get("kwargs"))
         if isinstance(args_after, tuple) and isinstance(kwargs_after, dict):
             pairs = [*zip(args, args_after, strict=False), *((kwargs.get(name), x) for name, x in kwargs_after.items())]
-            for given, after in pairs:
-                _become(given, after)
+            self.changed += [(*pair, running(sys._getframe())) for pair in pairs if _may_become(*pair)]
         return self.value(reply.get("value"))
+
+    def settle(self) -> None:
+        """Gives arguments what calls left in them, of calls whose statements have ended. See `settling`."""
+        here = sys._getframe(1)
+        first = len(self.changed)
+        while first and here in self.changed[first - 1][2]:
+            first -= 1
+        # Entered from the tests' code, it is within a statement that settled; else what was before may have ended.
+        if first and not (here.f_back and here.f_back.f_code.co_filename == FILE_NAME):
+            now = running(here)
+            while first and not self.changed[first - 1][2] & now:
+                first -= 1
+        due, self.changed[first:] = self.changed[first:], []
+        for given, after, _ in due:
+            _become(given, after)
 
     def _sent(self, value: Any) -> Any:
         return codec.encode(value, _number_of, nodes_by_value=self.classes is not None)
 
 
+def _may_become(given: Any, after: Any) -> bool:
+    kind = type(given)
+    return kind is type(after) and (issubclass(kind, _CHANGEABLE) or kind.__name__ in nodes.FIELDS)
+
+
 def _become(given: Any, after: Any) -> None:
     """Gives an argument of a test what the program left in it."""
-    if type(given) is not type(after):
-        return
     if isinstance(given, list):
         given[:] = after
-    elif isinstance(given, dict | set | deque):
+    elif isinstance(given, deque):
         given.clear()
-        given.extend(after) if isinstance(given, deque) else given.update(after)
-    elif type(given).__name__ in nodes.FIELDS:
+        given.extend(after)
+    elif isinstance(given, dict | set):
+        given.clear()
+        given.update(after)
+    else:
         given.__dict__.update(after.__dict__)
 
 
@@ -196,12 +234,22 @@ def _exception(described: Any) -> Exception:
 
 
 def run_tests(
-    tests: list[dict[str, Any]], entry_point: str | None, partial: bool, replies: int, requests: int
+    tests: list[dict[str, Any]],
+    entry_point: str | None,
+    names: dict[str, Any],
+    partial: bool,
+    given: types.ModuleType,
+    replies: int,
+    requests: int,
 ) -> Iterator[list[Any]]:
-    """[passed, detail] of each test, up to the first that fails unless `partial`; `timeout` or `gone` is the last."""
+    """[passed, detail] of each test, up to the first that fails unless `partial`; `timeout` or `gone` is the last.
+
+    names: the fields of Resolved. given: the builtins module of `prelude`.
+    """
     link = Link(replies, requests, deadline=time.monotonic() + max(test["timeout_s"] for test in tests))
     try:
-        names = Names(link, [test["code"] for test in tests if test["type"] == "assert"], entry_point)
+        codes = [test["code"] for test in tests if test["type"] == "assert"]
+        scope = Names(link, codes, entry_point, Resolved(**names), given)
         loaded = codec.receive(replies, link.deadline)
         if not isinstance(loaded, dict) or loaded.get("loaded") is not True:
             failed = loaded.get("failed") if isinstance(loaded, dict) else None
@@ -209,7 +257,7 @@ def run_tests(
             return
         for test in tests:
             link.deadline = time.monotonic() + test["timeout_s"]
-            result = _run_one(test, entry_point, link, names)
+            result = _run_one(test, entry_point, link, scope)
             yield result
             if not (result[0] or partial):
                 return
@@ -245,36 +293,32 @@ def _run_one(test: dict[str, Any], entry_point: str | None, link: Link, names: "
 
 
 class Names:
-    """What the assert tests see: their own names, the builtins, and stand-ins for all others.
+    """What the assert tests see: their own names, the builtins, real things, and stand-ins for the program's names."""
 
-    A name that is also a builtin belongs to the program only if it is the entry point, or if the tests call nothing
-    else: a program cannot put its own `set` or `sorted` in the place of the tests'.
-    """
-
-    def __init__(self, link: Link, codes: list[str], entry_point: str | None) -> None:
+    def __init__(
+        self, link: Link, codes: list[str], entry_point: str | None, resolved: Resolved, given: types.ModuleType
+    ) -> None:
         """Broken for a test that does not compile."""
         self._link, self._entry_point = link, entry_point
         # As a script: a test may stand behind `if __name__ == "__main__"`. Its cases are called below, once.
-        self.scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+        self.scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, SETTLE: link.settle}
         unittest.main = lambda *_, **__: None  # type: ignore[assignment]
         try:
-            self._compiled = {code: compile(code, "test", "exec") for code in codes}
+            self._compiled = {code: compile(settling(ast.parse(code)), FILE_NAME, "exec") for code in codes}
         except (SyntaxError, ValueError) as error:
             raise Broken(f"a test does not compile: {_short(error)}") from None
-        used, self._defined = _names_of(codes)
-        programs = {name for name in used if not hasattr(builtins, name)}
         if entry_point is not None:
-            programs.add(entry_point)
             self.scope["candidate"] = Function(link, {"name": entry_point})  # HumanEval's word for it
-        elif not programs - self._defined:
-            programs |= _first_called(codes)
-        if used & nodes.HELPERS.keys() or self._defined & nodes.FIELDS.keys():
+        if resolved.nodes:
             # Theirs where they define them. Nodes that the tests make are then the tests' own.
-            self.scope |= {k: v for k, v in {**nodes.CLASSES, **nodes.HELPERS}.items() if k != entry_point}
+            self.scope |= {**nodes.CLASSES, **nodes.HELPERS}
             link.classes = self.scope
-        for name in programs - self.scope.keys():
-            module = _is_module(name, codes)
-            self.scope[name] = importlib.import_module(name) if module else Function(link, {"name": name})
+        self.scope |= {name: Function(link, {"name": name}) for name in resolved.program}
+        self.scope |= {name: vars(given)[name] for name in resolved.prelude}
+        try:
+            self.scope |= {name: importlib.import_module(module) for name, module in resolved.modules.items()}
+        except ImportError as error:
+            raise Broken(f"a test uses a module that is not there: {error}") from None
         for name in PROGRAM_MODULES:
             sys.modules[name] = _Program(name, link)
 
@@ -283,7 +327,11 @@ class Names:
         HumanEval's `check` with the entry point, pytest's functions and classes, unittest's cases.
         """
         exec(self._compiled[code], self.scope)
-        if "check" in self._defined and self._entry_point is not None and not _calls_check(code):
+        if (
+            isinstance(self.scope.get("check"), types.FunctionType)
+            and self._entry_point is not None
+            and not _calls_check(code)
+        ):
             self.scope["check"](Function(self._link, {"name": self._entry_point}))
         if _HAS_CASES.search(code):
             self._run_cases(ast.parse(code))
@@ -340,40 +388,6 @@ def _run_unittest(case: type[unittest.TestCase]) -> None:
         raise Broken(f"{case.__name__} has no test")
     for _, text in (*result.failures, *result.errors):
         raise AssertionError(text.strip().splitlines()[-1])
-
-
-def _names_of(codes: list[str]) -> tuple[set[str], set[str]]:
-    """(names that are read, names that the tests themselves define)."""
-    used: set[str] = set()
-    defined: set[str] = set()
-    for node in (node for code in codes for node in ast.walk(ast.parse(code))):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            defined.add(node.name)
-        elif isinstance(node, ast.arg):
-            defined.add(node.arg)
-        elif isinstance(node, ast.alias):
-            defined.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            defined.add(node.name)
-    return used, defined
-
-
-def _is_module(name: str, codes: list[str]) -> bool:
-    """`sys` in `sys.getsizeof(x)`: a test may rely on an import of the reference solution."""
-    if name not in sys.stdlib_module_names:
-        return False
-    nodes = [node for code in codes for node in ast.walk(ast.parse(code))]
-    bases = {node.value for node in nodes if isinstance(node, ast.Attribute)}
-    return all(node in bases for node in nodes if isinstance(node, ast.Name) and node.id == name)
-
-
-def _first_called(codes: list[str]) -> set[str]:
-    for node in (node for code in codes for node in ast.walk(ast.parse(code))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return {node.func.id}
-    return set()
 
 
 def _calls_check(code: str) -> bool:

@@ -34,7 +34,18 @@ GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
 # In the order in which they load. Read here and now: on the far side, and to a process that has changed its user since,
 # the package need not be readable.
-_MODULES = ("syscalls", "confine", "namespaces", "nodes", "codec", "prelude", "solution", "driver", "zygote")
+_MODULES = (
+    "syscalls",
+    "confine",
+    "namespaces",
+    "nodes",
+    "codec",
+    "prelude",
+    "settling",
+    "solution",
+    "driver",
+    "zygote",
+)
 SOURCES = [(name, (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
 LOADER = """
 import json, sys, types

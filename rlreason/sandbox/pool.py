@@ -14,10 +14,12 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar, get_args
 
 from rlreason.sandbox.host import Ended, Host, Level, Lost, Unavailable, memory_file, pythons
+from rlreason.sandbox.names import resolve
 from rlreason.sandbox.probes import self_test
 
 MAX_OUTPUT_BYTES = 12 << 20
@@ -82,12 +84,19 @@ class Sandbox:
         tests: list[dict[str, Any]],
         entry_point: str | None,
         *,
+        program_names: Sequence[str] = (),
         partial: bool = False,
         timeout_s: float = 10.0,
         memory_bytes: int = 512 << 20,
     ) -> tuple[Ended, list[list[Any]]]:
-        """Runs assert and call tests on a program's functions; see `driver.run_tests` for the results."""
-        given = json.dumps({"tests": tests, "entry_point": entry_point, "partial": partial}).encode()
+        """Runs assert and call tests on a program's functions; see `driver.run_tests` for the results.
+
+        program_names: what the tests may use of the program beside the entry point. ValueError as `names.resolve` has.
+        """
+        names = resolve(tests, entry_point, program_names, self._packages)
+        given = json.dumps(
+            {"tests": tests, "entry_point": entry_point, "names": asdict(names), "partial": partial}
+        ).encode()
         order = _order("functions", timeout_s, memory_bytes)
         ended = self._run(lambda host: _with_files(host, order, [source, given], 1))
         return ended, _verdicts(ended)

@@ -16,11 +16,11 @@ from rlreason.sandbox import nodes
 
 RECURSION_LIMIT = 50_000
 # Of two things with one name the later counts; of a module and what it holds, both (see below).
-_STARS = (
+STARS = (
     "typing", "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "random", "statistics",
     "itertools", "functools", "operator", "io", "json", "math",
 )  # fmt: skip
-_MODULES = (*_STARS, "sys", "os", "time")
+_MODULES = (*STARS, "sys", "os", "time")
 
 
 class _ModuleAndMember(types.ModuleType):
@@ -36,7 +36,7 @@ class _ModuleAndMember(types.ModuleType):
 def builtins_module() -> types.ModuleType:
     """The builtins with these names; none hides a builtin. Imports the modules."""
     found: dict[str, Any] = {}
-    for module in map(importlib.import_module, _STARS):
+    for module in map(importlib.import_module, STARS):
         exported = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
         found |= {name: getattr(module, name) for name in exported}
     for name in _MODULES:

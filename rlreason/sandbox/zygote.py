@@ -125,7 +125,8 @@ class Zygote:
         def judge() -> int:
             sys.setrecursionlimit(prelude.RECURSION_LIMIT)  # tests compare long lists node by node
             given = json.loads(_read_all(tests))
-            _write_lines(verdict, driver.run_tests(**given, replies=answers[0], requests=questions[1]))
+            pipes: dict[str, Any] = {"replies": answers[0], "requests": questions[1]}
+            _write_lines(verdict, driver.run_tests(**given, given=self.builtins, **pipes))
             return 0
 
         quiet = dict.fromkeys(range(3), self.null)

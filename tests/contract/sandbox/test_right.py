@@ -240,7 +240,11 @@ ASSERTS: dict[str, tuple[str, str | None, str]] = {
     "candidate": ("def f(x): return x", "f", "assert candidate(1) == 1"),
     "no entry point": ("def f(x): return x", None, "assert f(1) == 1"),
     "named as a builtin": ("def sum(a, b): return a + b", None, "assert sum(10, 15) == 25"),
-    "two functions": ("def f(x): return x\ndef g(x): return f(x) + 1", None, "assert g(f(1)) == 2"),
+    "two functions": (
+        "def f(x): return x\ndef g(x): return f(x) + 1",
+        None,
+        "from solution import f, g\nassert g(f(1)) == 2",
+    ),
     "sorted result": ("def f(x): return set(x)", None, "assert sorted(f([2, 1])) == [1, 2]"),
     "math without import": ("def f(x): return x ** 0.5", None, "assert math.isclose(f(4), 2)"),
     "import in the test": ("def f(x): return x ** 0.5", None, "import math\nassert math.isclose(f(2), math.sqrt(2))"),
@@ -295,12 +299,12 @@ ASSERTS: dict[str, tuple[str, str | None, str]] = {
     "closure": (POINT, None, "assert adder(2)(3) == 5"),
     "text of an object": (
         "class A:\n    def __str__(self): return 'a'\n    __repr__ = __str__",
-        None,
+        "A",
         "assert str(A()) == 'a' and f'{A()!r}' == 'a'",
     ),
     "iterable object": (
         "class A:\n    def __iter__(self): return iter([1, 2])",
-        None,
+        "A",
         "assert list(A()) == [1, 2] and 2 in A()",
     ),
     "match object": ("import re\ndef f(x): return re.match('a', x)", "f", "assert f('ab') and not f('b')"),

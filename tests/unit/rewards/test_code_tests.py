@@ -73,6 +73,9 @@ def test_livecodebench_rows_of_both_kinds() -> None:
         ([{"type": "assert", "code": "def check(candidate):\n    assert candidate(1)"}], "no entry_point"),
         ([{"type": "assert", "code": "import math\nx = 1\ndef helper(): pass"}], "tests nothing"),
         ([{"type": "assert", "code": "def test_f(value):\n    assert f(value)"}], "test_f with parameters"),
+        ([{"type": "assert", "code": "assert f(1) == approx(1)"}], "use approx, f, of which only one can be"),
+        ([{"type": "assert", "code": "assert f(1) == np.int8(1)"}], "uses np and does not import it"),
+        ([{"type": "assert", "code": "assert f(1) =="}], "does not compile"),
     ],
 )
 def test_a_wrong_test_is_named(tests: list[dict[str, Any]], why: str) -> None:
@@ -117,6 +120,17 @@ def test_tasks_that_no_program_could_solve_are_refused_before_a_run(columns: dic
     check_tasks([config.model_copy(update={"sources": ["b"]})], tasks)
     if "answer" not in columns:
         check_tasks([config.model_copy(update={"args": {"packages": ["numpy"]}})], tasks)
+
+
+def test_rows_declare_the_names_that_a_program_must_define() -> None:
+    columns: dict[str, Any] = {"entry_point": "decode", "test_list": ["assert decode(encode('a')) == 'a'"]}
+    config = RewardConfig(name="code", path="rlreason.rewards.code:reward")
+    with pytest.raises(UserError, match="task t: test 1 .assert. uses encode, and only decode is the program's"):
+        check_tasks([config], [task(**columns)])
+    check_tasks([config], [task(**columns, program_names=["encode"])])
+    for wrong in ("encode", ["encode()"], [1]):
+        with pytest.raises(UserError, match="program_names: give a list of names"):
+            check_tasks([config], [task(**columns, program_names=wrong)])
 
 
 def test_leetcode_rows_get_their_header_without_the_class_to_write() -> None:
