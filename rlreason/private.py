@@ -7,6 +7,7 @@ somebody may want to read the logs. Does not hide the names.
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,14 +28,10 @@ def private_folder(*, keep_on_error: bool = False) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=below))
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    kept = False
     try:
         yield folder
-    except Exception:
-        kept = keep_on_error
-        raise
     finally:
-        if not kept:
+        if not (keep_on_error and isinstance(sys.exception(), Exception)):
             _remove(folder)
         os.close(lock)
 
