@@ -1,6 +1,7 @@
 """Learner and engine hold the same weights: the probe and the batch agree after every sync, and a stale one shows."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.conftest import listening
 pytestmark = pytest.mark.engines
 
 LOOPBACK = "0100007F"
+TITLES = ("VLLM::EngineCore", "ray::LearnerWorker")
 PARITY = 1e-5
 ROLLOUT = RolloutConfig(cpus=0.5, threads=1, max_context_tokens=64, max_response_tokens=16)
 LEARNER = LearnerConfig(cpus=0.5, threads=1, lr=3e-3, micro_batch_tokens=1024)
@@ -71,15 +73,21 @@ def rig(request: pytest.FixtureRequest, local_ray: None, make_model: Callable[..
 
 
 def processes(title: str) -> list[int]:
-    lines = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title.encode())]
-    return [int(path.parent.name) for path in lines]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if path.read_bytes().startswith(title.encode()):
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_the_stores_at_which_processes_meet_are_reached_from_this_host_alone(rig: Rig) -> None:
-    """They ask for no password. Ray's own port of a worker, which does, is open to others."""
-    engine, learner = (listening(processes(title)) for title in ("VLLM::EngineCore", "ray::LearnerWorker"))
-    assert engine and set(engine) == {LOOPBACK}
-    assert learner.count(LOOPBACK) >= 1 and len(learner) - learner.count(LOOPBACK) <= 1
+    """They ask for no password. Ray's own port of a worker, which does, is open to others. What another test has
+    running beside this one is held to the same.
+    """
+    engines, learners = ([listening([pid]) for pid in processes(title)] for title in TITLES)
+    assert any(engines) and all(set(engine) <= {LOOPBACK} for engine in engines)
+    assert any(learners) and all(len(learner) - learner.count(LOOPBACK) <= 1 for learner in learners)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -136,7 +136,9 @@ def test_crashes_are_typed(act: KillableFunction, what: str, detail: str) -> Non
 def test_a_child_killed_between_calls_is_replaced(act: KillableFunction) -> None:
     act.start()
     assert act.pid is not None
+    served = Path(f"/proc/{act.pid}/task/{act.pid}/children").read_text().split()
     os.kill(act.pid, signal.SIGKILL)
+    assert served and all(wait_until_dead(int(pid)) for pid in served)
     assert act.call(1) == Crashed(detail="signal SIGKILL")
     assert act.call(1) == Returned(value=1)
 

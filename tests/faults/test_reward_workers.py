@@ -44,7 +44,8 @@ def slow(response, task):
 
 def poison(response, task):
     if response == "3/1":
-        os.kill(os.getppid(), signal.SIGKILL)
+        with open(f"/proc/{os.getppid()}/stat") as file:  # of the keeper, whose parent is the worker
+            os.kill(int(file.read().rpartition(")")[2].split()[1]), signal.SIGKILL)
         time.sleep(60)
     return hashed(response, task)
 
