@@ -70,7 +70,6 @@ _COMMON = {  # one number on every machine
     "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448, "fchmodat2": 452,
     "statmount": 457, "listmount": 458, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
     "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
-   
 }  # fmt: skip
 NUMBERS: dict[str, int] = {**(_X86_64 if MACHINE == "x86_64" else _GENERIC), **_COMMON}
 """System call numbers of this machine."""

@@ -240,7 +240,7 @@ class Zygote:
         ended = self._end((watched, *others))
         # One that was killed here before it came so far is just out of time.
         said = {pid: self._said(pid) for pid in (watched, *others)}
-        failed = [pid for pid in said if not said[pid] and ended[pid] != -signal.SIGKILL]
+        failed = [pid for pid in said if not said[pid].startswith(_CONFINED) and ended[pid] != -signal.SIGKILL]
         if handle not in ready and self.control.fileno() in ready and not self.control.recv(1):
             self.leave()
             os._exit(0)  # the parent is gone
