@@ -60,6 +60,19 @@ class NotFinite(RunError):
         self.batch = batch
 
 
+class Lost(RunError):
+    """A process that the run needs has ended."""
+
+
+class Stuck(Lost):
+    """Workers did not answer in time."""
+
+    def __init__(self, message: str, processes: tuple[dict[str, Any], ...] = ()) -> None:
+        """`processes`: what each process of theirs was doing, as JSON values."""
+        super().__init__(message)
+        self.processes = processes
+
+
 def first_line(error: BaseException) -> str:
     """Of what a library says of its error, often a page; the error's class where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

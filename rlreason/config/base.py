@@ -54,6 +54,19 @@ class WorkerConfig(Strict):
     """OpenMP threads of each; null: `cpus` rounded up."""
 
 
+class WatchdogConfig(Strict):
+    """How long a stage waits for its workers. Past that it says which of them do not answer and what they are doing,
+    and ends with a checkpoint.
+
+    The limit of a wait is `factor` times the longest of its kind so far (more for a larger batch), at least `least_s`.
+    """
+
+    first_s: Annotated[float, Field(gt=0)] = 1800.0
+    """For the first wait of a kind: loading the models, the first batch, the first checkpoint."""
+    least_s: Annotated[float, Field(gt=0)] = 300.0
+    factor: Annotated[float, Field(ge=1)] = 10.0
+
+
 class BaseStageConfig(Strict):
     """What every stage has."""
 
@@ -61,3 +74,5 @@ class BaseStageConfig(Strict):
     """Decides every random choice of the run."""
     loggers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default_factory=list)
     """Mirrors of metrics.jsonl."""
+    watchdog: WatchdogConfig | None = WatchdogConfig()
+    """null: a stage waits for ever."""

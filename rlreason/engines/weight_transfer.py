@@ -16,6 +16,7 @@ from vllm.distributed.weight_transfer.base import (
 )
 
 from rlreason.engines import _compat
+from rlreason.processes import let_be_read
 
 BACKEND = "ray_object_store"
 
@@ -74,6 +75,7 @@ def register() -> None:
     """Makes `ray_object_store` known to vLLM, once a process."""
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
+    let_be_read()
     _compat.die_with_parent()
     _compat.listen_where_told()
     if BACKEND not in WeightTransferEngineFactory._registry:

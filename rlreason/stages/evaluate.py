@@ -66,7 +66,7 @@ def prepare(config: StageConfig, tokenizer: Any, model: str | None, architecture
 @contextmanager
 def checked_rewards(config: StageConfig, job: Job) -> Iterator[RewardFleet]:
     """Reward workers that have loaded their functions."""
-    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers)
+    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers, config.watchdog)
     try:
         check_rewards(rewards, job)
         yield rewards
@@ -91,9 +91,15 @@ def rollout_fleet(
     require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
     others = "".join(f", {counted(one.workers, name)}" for name, one in (beside or {}).items())
     say(f"{job.name}: starting {counted(rollout.workers, 'rollout engine')} (vLLM){others} and the reward workers")
-    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers)
+    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers, config.watchdog)
     rollouts = RolloutFleet(
-        model, rollout, dtype=config.dtype, seed=config.seed, rewards=rewards, adapter_rank=config.adapter_rank
+        model,
+        rollout,
+        dtype=config.dtype,
+        seed=config.seed,
+        rewards=rewards,
+        adapter_rank=config.adapter_rank,
+        watchdog=config.watchdog,
     )
     try:
         yield rollouts

@@ -23,7 +23,7 @@ from rlreason.runlog import (
 from rlreason.stages.console import say
 from rlreason.stages.interrupts import GRACE_S, Interrupts
 from rlreason.stages.lineage import known_now
-from rlreason.types import NotFinite, RunError, UserError
+from rlreason.types import Lost, NotFinite, RunError, UserError
 from rlreason.workers.fleet import LearnerFleet
 
 
@@ -132,6 +132,8 @@ class Checkpointer:
             # torch does not say that a disk is full.
             free = shutil.disk_usage(aside if aside.exists() else self._log.path).free
             shutil.rmtree(aside, ignore_errors=True)
+            if isinstance(error, Lost):
+                raise
             raise RunError(
                 f"step {step}: no checkpoint: {error} ({free / 1e6:.1f} MB are free on that disk); "
                 f"mend that, then add --resume to go on from step {self.last_step or 0}"

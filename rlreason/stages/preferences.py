@@ -59,6 +59,7 @@ def run(config: RewardModelConfig | DPOConfig, job: Job) -> dict[str, float]:
         model=config.model,
         head="score" if isinstance(config, RewardModelConfig) else "language",
         keep_reference=isinstance(config, DPOConfig),
+        watchdog=config.watchdog,
     )
     with starting(job.name, "the learners (DeepSpeed)"):
         learners.wait_ready()

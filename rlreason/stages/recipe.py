@@ -47,7 +47,7 @@ from rlreason.stages.resume import (
     require_same,
     require_steps_left,
 )
-from rlreason.types import NotFinite, RunError, UserError, raise_all
+from rlreason.types import NotFinite, RunError, Stuck, UserError, raise_all
 from rlreason.workers.cluster import cluster, num_cpus
 
 
@@ -419,6 +419,10 @@ def _run_stage(
         reason = f"{error}; the last finite checkpoint: {kept}"
         log.event("not finite", error=reason, batch=error.batch)
         raise RunError(reason) from None
+    except Stuck as error:
+        reason = str(error)
+        log.event("stuck", processes=error.processes)
+        raise
     except (UserError, RunError, OSError) as error:
         reason = str(error)
         raise

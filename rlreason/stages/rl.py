@@ -70,7 +70,7 @@ def run(config: RLConfig, job: Job) -> dict[str, float]:
     require_functions(config.algorithm)
     beside = {"learner": config.learner} | ({"critic": config.critic} if config.critic else {})
     with rollout_fleet(config, job, config.model, beside=beside) as rollouts:
-        common: dict[str, Any] = {"model": config.model, "seed": config.seed}
+        common: dict[str, Any] = {"model": config.model, "seed": config.seed, "watchdog": config.watchdog}
         updates, wanted = config.policy_updates, config.wants_reference
         policy = LearnerFleet(config.learner, total_steps=updates, keep_reference=wanted, **common)
         updates = config.steps * config.algorithm.updates_per_step

@@ -54,7 +54,12 @@ def run(config: PretrainConfig | SFTConfig, job: Job) -> dict[str, float]:
         sources["knowledge"] = conversation_source("knowledge", rows, config.knowledge.weight, tokenizer)
     # The workers start while the driver reads the documents.
     learners = LearnerFleet(
-        config.learner, total_steps=config.steps, seed=config.seed, model=config.model, architecture=architecture
+        config.learner,
+        total_steps=config.steps,
+        seed=config.seed,
+        model=config.model,
+        architecture=architecture,
+        watchdog=config.watchdog,
     )
     if isinstance(config, PretrainConfig):
         sources, held_out = pretrain_sources(config, tokenizer)

@@ -17,8 +17,17 @@ import ray.exceptions
 
 from rlreason.config.base import WorkerConfig
 from rlreason.private import private_folder
-from rlreason.types import RunError, UserError
-from rlreason.workers._compat import environment, logs_folder, no_exit_at_sigterm, on_loopback, own_token, ready_in_time
+from rlreason.types import Lost, RunError, UserError
+from rlreason.workers._compat import (
+    ended_process,
+    environment,
+    logs_folder,
+    no_exit_at_sigterm,
+    no_messages_of_ray,
+    on_loopback,
+    own_token,
+    ready_in_time,
+)
 
 
 @contextmanager
@@ -38,7 +47,7 @@ def cluster() -> Iterator[None]:
         options = stack.enter_context(_own()) if address == "local" else {}
         with _uninterrupted():
             try:
-                with ready_in_time():
+                with ready_in_time(), no_messages_of_ray():
                     ray.init(
                         address=address,
                         log_to_driver=False,
@@ -191,14 +200,10 @@ def worker_options(config: WorkerConfig) -> dict[str, Any]:
     }
 
 
-def get(references: Any, timeout_s: float | None = None) -> Any:
-    """ray.get whose errors are ours: a user's mistake found by a worker, or one line that says which worker failed."""
-    try:
-        return ray.get(references, timeout=timeout_s)
-    except ray.exceptions.GetTimeoutError:
-        raise RunError(f"workers did not answer within {timeout_s:g} s") from None
-    except ray.exceptions.RayError as error:
-        raise readable(error) from error
+def require_ray() -> None:
+    """Raises Lost where a process of Ray's own, which all calls need, has ended."""
+    if (ended := ended_process()) is not None:
+        raise Lost(f"Ray's {ended}; {_logs()} say more; with --resume the run goes on from its last checkpoint")
 
 
 def readable(error: BaseException) -> UserError | RunError:
@@ -207,8 +212,12 @@ def readable(error: BaseException) -> UserError | RunError:
         error = error.cause
     if isinstance(error, UserError | RunError):
         return type(error)(str(error))
+    try:
+        require_ray()
+    except Lost as lost:
+        return lost
     if isinstance(error, ray.exceptions.RayActorError):
-        return RunError(_obituary(str(error)))
+        return Lost(_obituary(str(error)))
     return RunError(
         f"a worker failed: {type(error).__name__}: {_last_line(str(error))}; {_logs()} say more; "
         "with --resume the run goes on from its last checkpoint"

@@ -6,7 +6,8 @@ Does not: restart a dead rollout or learner worker (the run ends with one line a
 
 import math
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from itertools import chain, compress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from rlreason.config.base import WatchdogConfig
 from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.data.batch import Plan, plan_micro_batches
 from rlreason.types import (
@@ -28,15 +30,17 @@ from rlreason.types import (
     TrainSequence,
     UpdateStats,
 )
-from rlreason.workers.cluster import get, worker_options
+from rlreason.workers.cluster import readable, require_ray, worker_options
 from rlreason.workers.learner import LearnerWorker
 from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
 from rlreason.workers.rollout import RolloutWorker
+from rlreason.workers.watchdog import POLL_S, Watch
 
 CHUNKS_PER_WORKER = 32
 """Calls that a batch is cut into for each rollout worker: enough to overlap scoring, few enough to be cheap."""
 
 
+PLACING = "placing the learners"
 PROBED = 8
 """Sequences that a model's output is tried on before it is written."""
 NAMED = 4
@@ -59,8 +63,6 @@ class Pending:
     """Groups on their way, which one engine writes."""
 
     prompts: list[PromptTask]
-    sampled: Any
-    """Object reference of a list of groups of samples."""
     scored: "Future[ScoredChunk]"
     started_s: float
 
@@ -77,16 +79,17 @@ class RolloutFleet:
         seed: int,
         rewards: RewardFleet,
         adapter_rank: int | None = None,
+        watchdog: WatchdogConfig | None = None,
     ) -> None:
         """`adapter_rank`: of the LoRA adapters that come in place of whole weights."""
-        self._config, self.rewards = config, rewards
+        self._config, self.rewards, self._watch = config, rewards, Watch(watchdog)
         self._num_chunks = 0  # sent so far; engines take turns
         actor = ray.remote(RolloutWorker).options(max_concurrency=10_000, **worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
         self._ready = [worker.start.remote(model, config, dtype, seed, adapter_rank) for worker in self.workers]
 
     def wait_ready(self) -> None:
-        get(self._ready)
+        self._watch.get("the start of the rollout engines", self._ready, self.workers)
 
     def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> list[Pending]:
         """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written."""
@@ -97,23 +100,22 @@ class RolloutFleet:
             chunk = prompts[start : start + size]
             worker = self.workers[self._num_chunks % len(self.workers)]
             self._num_chunks += 1
-            sampled = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
-            pending.append(Pending(chunk, sampled, self.rewards.submit(chunk, sampled), started_s))
+            call = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
+            # A chunk may have to wait for all the others.
+            sampled = self._watch.answer("a batch of rollouts", call, worker, size=len(prompts) * num_samples)
+            pending.append(Pending(chunk, self.rewards.submit(chunk, sampled), started_s))
         return pending
 
     def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
         """Those that are done, of which there is at least one, and the others."""
-        wait([one.scored for one in pending], return_when=FIRST_COMPLETED)
+        _wait(pending, FIRST_COMPLETED)
         done = [one.scored.done() for one in pending]
         return list(compress(pending, done)), [one for one, is_done in zip(pending, done, strict=True) if not is_done]
 
     def collect(self, pending: list[Pending]) -> tuple[list[Group], dict[str, float]]:
         """The groups in the order of their prompts, and how long each phase took."""
-        try:
-            chunks = [one.scored.result() for one in pending]
-        except ray.exceptions.RayError:
-            get([one.sampled for one in pending])  # If a rollout worker failed, this says so in one line.
-            raise
+        _wait(pending, FIRST_EXCEPTION)
+        chunks = [one.scored.result() for one in pending]
         sampled_s = max(chunk.sampled_s for chunk in chunks)
         scored_s = max(chunk.scored_s for chunk in chunks)
         prompts = chain.from_iterable(one.prompts for one in pending)
@@ -136,7 +138,8 @@ class RolloutFleet:
 
     def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
         """Each engine's logprobs of tokens[1:]."""
-        return get([worker.prompt_logprobs.remote(tokens) for worker in self.workers])
+        calls = [worker.prompt_logprobs.remote(tokens) for worker in self.workers]
+        return self._watch.get("the parity probe", calls, self.workers)
 
     def shutdown(self, timeout_s: float = 3.0) -> None:
         """Ends vLLM's processes and the reward workers; what does not answer in time is killed with its worker."""
@@ -159,8 +162,9 @@ class LearnerFleet:
         architecture: dict[str, Any] | None = None,
         head: Head = "language",
         keep_reference: bool = False,
+        watchdog: WatchdogConfig | None = None,
     ) -> None:
-        self.config = config
+        self.config, self._watch = config, Watch(watchdog)
         self.prefix = {"language": "policy", "value": "critic", "score": "reward_model"}[head]
         """Of its metrics' keys."""
         self._head = head
@@ -169,15 +173,14 @@ class LearnerFleet:
         """Updates so far. Between the two the weights are those of no step."""
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
-        is_local = len(set(get([worker.node.remote() for worker in self.workers]))) == 1
-        address = get(self.workers[0].address.remote(is_local=is_local))
+        address = self._free_address(is_local=len(set(self._all(PLACING, "node"))) == 1)
         self._ready = [
             worker.start.remote(rank, config, address, total_steps, seed, model, architecture, head, keep_reference)
             for rank, worker in enumerate(self.workers)
         ]
 
     def wait_ready(self) -> None:
-        get(self._ready)
+        self._watch.get("the start of the learners", self._ready, self.workers)
 
     def submit_update(self, sequences: list[TrainSequence], loss: Loss, *, step: int) -> PendingUpdate:
         """Starts one optimizer step on the batch; `finish_update` waits for it. `step`: the stage's, from 1."""
@@ -195,7 +198,8 @@ class LearnerFleet:
 
         Raises NotFinite where the loss, the gradient or a trained weight is.
         """
-        ranks = get(pending.stats)
+        size = sum(len(sequence.tokens) for sequence in pending.sequences)
+        ranks = self._watch.get("an update", pending.stats, self.workers, size=size)
         require_finite(ranks, self.prefix, pending.step, pending.sequences)
         self.num_finished += 1
         return merge_stats(ranks, self.prefix)
@@ -203,7 +207,7 @@ class LearnerFleet:
     def skip_updates(self, count: int) -> None:
         """Tells the schedule of the learning rate of updates that were planned and are not made."""
         if count:
-            get([worker.skip_updates.remote(count) for worker in self.workers])
+            self._all("a step of the schedule", "skip_updates", count)
 
     def require_finite_output(self) -> None:
         """Raises NotFinite where the present weights, finite or not, make no numbers of the last batch's shortest
@@ -221,12 +225,12 @@ class LearnerFleet:
         Raises NotFinite where one of them is NaN or infinite.
         """
         plan = self._plan(sequences)
-        found = get(
-            [
-                worker.score.remote([[sequences[i] for i in micro] for micro in micros], what, temperature)
-                for worker, micros in zip(self.workers, plan, strict=True)
-            ]
-        )
+        calls = [
+            worker.score.remote([[sequences[i] for i in micro] for micro in micros], what, temperature)
+            for worker, micros in zip(self.workers, plan, strict=True)
+        ]
+        size = sum(len(sequence.tokens) for sequence in sequences)
+        found = self._watch.get(f"a pass of the {what}", calls, self.workers, size=size)
         scores: list[list[float]] = [[]] * len(sequences)
         for micros, of_rank in zip(plan, found, strict=True):
             for index, of_sequence in zip(chain(*micros), of_rank, strict=True):
@@ -242,11 +246,12 @@ class LearnerFleet:
 
     def refresh_reference(self) -> None:
         """The reference policy becomes the present one."""
-        get([worker.refresh_reference.remote() for worker in self.workers])
+        self._all("a refresh of the reference", "refresh_reference")
 
     def continue_greedily(self, prompts: list[tuple[int, ...]], num_tokens: int) -> list[tuple[int, ...]]:
         """The likeliest tokens after each prompt. All ranks compute it."""
-        return get([worker.continue_greedily.remote(prompts, num_tokens) for worker in self.workers])[0]
+        found: list[list[tuple[int, ...]]] = self._all("greedy continuations", "continue_greedily", prompts, num_tokens)
+        return found[0]
 
     def _plan(self, sequences: list[TrainSequence]) -> Plan:
         lengths = [len(sequence.tokens) for sequence in sequences]
@@ -256,25 +261,51 @@ class LearnerFleet:
         )
 
     def connect(self, rollouts: RolloutFleet, config: RolloutConfig) -> None:
-        address = get(self.workers[0].address.remote())
-        get([worker.connect.remote(rollouts.workers, config, address) for worker in self.workers])
+        self._receivers = rollouts.workers
+        address = self._free_address()
+        self._all("the way for weights", "connect", rollouts.workers, config, address, beyond=rollouts.workers)
 
     def send_weights(self, version: int) -> None:
         """Brings every engine to the present weights and calls them `version`."""
-        get([worker.send_weights.remote(version) for worker in self.workers])
+        self._all("a sync of the weights", "send_weights", version, beyond=self._receivers)
 
     def save_model(self, path: Path) -> None:
-        get([worker.save_model.remote(path) for worker in self.workers])
+        self._all("writing the model", "save_model", path)
 
     def save_checkpoint(self, path: Path) -> None:
-        get([worker.save_checkpoint.remote(path) for worker in self.workers])
+        self._all("writing a checkpoint", "save_checkpoint", path)
 
     def load_checkpoint(self, path: Path) -> None:
-        get([worker.load_checkpoint.remote(path) for worker in self.workers])
+        self._all("loading a checkpoint", "load_checkpoint", path)
+
+    def _all(self, what: str, method: str, *args: Any, beyond: Sequence[ActorHandle] = ()) -> list[Any]:
+        """The answers of all ranks to the same call."""
+        calls = [getattr(worker, method).remote(*args) for worker in self.workers]
+        return self._watch.get(what, calls, self.workers, beyond=beyond)
+
+    def _free_address(self, *, is_local: bool = False) -> tuple[str, int]:
+        first = self.workers[:1]
+        found: list[tuple[str, int]] = self._watch.get(PLACING, [first[0].address.remote(is_local=is_local)], first)
+        return found[0]
 
     def shutdown(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
+
+
+def _wait(pending: Sequence[Pending], until: str) -> None:
+    """Until one or all are scored. Raises what has ended one of them: each has its deadlines, and Ray may end."""
+    while True:
+        require_ray()
+        done, others = wait([one.scored for one in pending], timeout=POLL_S, return_when=until)
+        for future in done:
+            error = future.exception()
+            if isinstance(error, ray.exceptions.RayError):
+                raise readable(error) from error
+            if error is not None:
+                raise error
+        if not others or (done and until == FIRST_COMPLETED):
+            return
 
 
 def require_finite(ranks: list[UpdateStats], model: str, step: int, sequences: list[TrainSequence]) -> None:

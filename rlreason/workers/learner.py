@@ -9,6 +9,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
+from rlreason.processes import let_be_read
 from rlreason.types import BatchSize, Head, Loss, Scored, TrainSequence, UpdateStats
 from rlreason.workers.weight_sync import RayWeightSyncClient
 
@@ -47,6 +48,7 @@ class LearnerWorker:
         if address[0] == "127.0.0.1":
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+        let_be_read()
         import torch
 
         from rlreason.engines.learner import LearnerEngine

@@ -2,9 +2,9 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from rlreason.config.rewards import RewardConfig
+from rlreason.processes import resident_bytes
 from rlreason.rewards.load import Attempt, Traits
 from rlreason.types import Score, UserError
 
@@ -44,14 +44,3 @@ class RewardWorker:
     def score(self, attempts: list[Attempt]) -> tuple[list[dict[str, Score]], int]:
         """Verdicts of each attempt, and the bytes that this process and its children take now."""
         return self._rewards.score_many(attempts), resident_bytes(os.getpid())
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and all its descendants; pages that they share count once for each."""
-    folder = Path(f"/proc/{pid}")
-    try:
-        pages = int((folder / "statm").read_text().split()[1])
-        children = [int(one) for task in (folder / "task").iterdir() for one in (task / "children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0  # it ended in the meantime
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident_bytes, children))

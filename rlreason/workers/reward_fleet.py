@@ -9,6 +9,7 @@ each sample gets its verdicts once. Text and verdicts pass through. Does not jud
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -17,13 +18,15 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from rlreason.config.base import WatchdogConfig
 from rlreason.config.rewards import RewardConfig, RewardWorkerConfig, ScorerConfig
 from rlreason.rewards.combine import actions
 from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Traits
 from rlreason.types import PromptTask, Sample, Score, Task
-from rlreason.workers.cluster import get, worker_options
-from rlreason.workers.reward import LoadFailure, RewardWorker
+from rlreason.workers.cluster import worker_options
+from rlreason.workers.reward import Loaded, LoadFailure, RewardWorker
 from rlreason.workers.scorer import ScorerFleet
+from rlreason.workers.watchdog import Watch
 
 MAX_LOSSES = 5
 """Workers that an attempt may cost before its verdict is `verifier_error`. Only the call that ran when a worker was
@@ -74,16 +77,21 @@ class RewardFleet:
     """
 
     def __init__(
-        self, rewards: list[RewardConfig], config: RewardWorkerConfig, scorers: ScorerConfig | None = None
+        self,
+        rewards: list[RewardConfig],
+        config: RewardWorkerConfig,
+        scorers: ScorerConfig | None = None,
+        watchdog: WatchdogConfig | None = None,
     ) -> None:
         """`scorers`: where reward models run, if there are any among the rewards."""
         self._names = [reward.name for reward in rewards]
         models = [reward for reward in rewards if reward.model is not None]
-        self.scorers = ScorerFleet(models, scorers or ScorerConfig()) if models else None
+        self.scorers = ScorerFleet(models, scorers or ScorerConfig(), watchdog) if models else None
         self._rewards, self._config = [reward for reward in rewards if reward.model is None], config
         self._actor = ray.remote(RewardWorker).options(**worker_options(config))
         self._workers = [_Worker(self._actor.remote(self._rewards)) for _ in range(config.workers)]
         self._traits: dict[str, Traits] = {}
+        self._watch = Watch(watchdog)
         self._restarts: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(config.workers * config.max_queued)
@@ -92,17 +100,20 @@ class RewardFleet:
         """What rewards say of themselves, by name, on the first worker; or one that does not load, on any."""
         if self.scorers is not None:
             self.scorers.wait_ready()
-        found = get([worker.handle.check.remote() for worker in self._workers])
+        handles = [worker.handle for worker in self._workers]
+        calls = [handle.check.remote() for handle in handles]
+        found: list[Loaded | LoadFailure] = self._watch.get("the start of the reward workers", calls, handles)
         for worker in self._workers:
             worker.is_up = True
         failure = next((one for one in found if isinstance(one, LoadFailure)), None)
-        if failure is not None:
-            return failure
-        self._traits = found[0].traits
-        return dict(found[0].reports)
+        first = failure or found[0]
+        if isinstance(first, LoadFailure):
+            return first
+        self._traits = first.traits
+        return dict(first.reports)
 
-    def submit(self, prompts: list[PromptTask], sampled: Any) -> "Future[ScoredChunk]":
-        """Scores the groups in `sampled`, a reference, as soon as they are there."""
+    def submit(self, prompts: list[PromptTask], sampled: Awaitable[Any]) -> "Future[ScoredChunk]":
+        """Scores the groups in `sampled` as soon as they are there."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name="reward-fleet", daemon=True).start()
@@ -124,7 +135,7 @@ class RewardFleet:
         if self.scorers is not None:
             self.scorers.shutdown()
 
-    async def _score_chunk(self, prompts: list[PromptTask], sampled: Any) -> ScoredChunk:
+    async def _score_chunk(self, prompts: list[PromptTask], sampled: Awaitable[Any]) -> ScoredChunk:
         groups: list[list[Sample]] = await sampled
         sampled_s = time.monotonic()
         with_ids = any(traits.wants_token_ids for traits in self._traits.values())

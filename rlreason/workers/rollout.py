@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlreason.config.schema import RolloutConfig
+from rlreason.processes import let_be_read
 from rlreason.types import EVALUATION, PromptTask, Sample
 from rlreason.workers.weight_sync import bucket_file
 
@@ -24,6 +25,7 @@ class RolloutWorker:
         from rlreason.data.chat import load_tokenizer, stop_ids
         from rlreason.engines.rollout import RolloutEngine
 
+        let_be_read()
         self._config, self._seed = config, seed
         self._tokenizer = load_tokenizer(model)
         self._stop_ids = stop_ids(model, self._tokenizer)

@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.exceptions
 from ray.actor import ActorHandle
 
+from rlreason.config.base import WatchdogConfig
 from rlreason.config.rewards import RewardConfig, ScorerConfig
+from rlreason.processes import let_be_read
 from rlreason.rewards.load import Attempt
-from rlreason.types import RunError, Score, UserError
-from rlreason.workers.cluster import get, readable, worker_options
+from rlreason.types import RunError, Score, Stuck, UserError
+from rlreason.workers.cluster import worker_options
+from rlreason.workers.watchdog import Watch
+
+LOADING = "loading the reward models"
 
 
 class ScorerWorker:
     """Ray actor."""
 
     def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
+        let_be_read()
         self._rewards, self._config = rewards, config
         self._models: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
@@ -72,28 +77,31 @@ def _verdict(value: float | None, max_tokens: int | None) -> Score:
 class ScorerFleet:
     """All scorer workers of a stage."""
 
-    def __init__(self, rewards: list[RewardConfig], config: ScorerConfig) -> None:
+    def __init__(
+        self, rewards: list[RewardConfig], config: ScorerConfig, watchdog: WatchdogConfig | None = None
+    ) -> None:
         """`rewards`: those with a `model`."""
-        self._rewards = rewards
+        self._rewards, self._watch = rewards, Watch(watchdog)
         actor = ray.remote(ScorerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote(rewards, config) for _ in range(config.workers)]
         self._loaded = self._seen = {reward.name: _state(reward) for reward in rewards}
-        names = [reward.name for reward in rewards]
-        self._ready = [*self._load(names), *self._adopt(names)]
+        self._names = [reward.name for reward in rewards]
+        self._ready = self._each("load", self._names)
 
     def wait_ready(self) -> None:
         """UserError for a model that cannot be loaded."""
-        get(self._ready)
+        self._watch.get(LOADING, self._ready, self.workers)
+        self._adopt(self._names)
 
     async def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
         """The models' verdicts on each attempt, in order; each worker scores one part. RunError for one that died."""
         size = -(-len(attempts) // len(self.workers)) or 1
         parts = [attempts[start : start + size] for start in range(0, len(attempts), size)]
-        calls = [worker.score.remote(part) for worker, part in zip(self.workers, parts, strict=False)]
-        try:
-            return [found for part in await asyncio.gather(*calls) for found in part]
-        except ray.exceptions.RayError as error:
-            raise readable(error) from error
+        answers = [
+            self._watch.answer("a batch of scores", worker.score.remote(part), worker, size=len(part))
+            for worker, part in zip(self.workers, parts, strict=False)
+        ]
+        return [found for part in await asyncio.gather(*answers) for found in part]
 
     def reload(self) -> dict[str, str | None]:
         """By name the models whose files were replaced since they were loaded: None where every worker holds the new
@@ -109,12 +117,14 @@ class ScorerFleet:
                 continue
             self._loaded = self._loaded | {name: state}
             try:
-                get(self._load([name]))
+                self._watch.get(LOADING, self._each("load", [name]), self.workers)
+            except Stuck:
+                raise
             except (UserError, RunError) as error:
                 found[name] = str(error)
-                get(self._adopt([]))  # where it could be loaded it is forgotten
+                self._adopt([])  # where it could be loaded it is forgotten
                 continue
-            get(self._adopt([name]))
+            self._adopt([name])
             found[name] = None
         return found
 
@@ -122,11 +132,11 @@ class ScorerFleet:
         for worker in self.workers:
             ray.kill(worker)
 
-    def _load(self, names: list[str]) -> list[Any]:
-        return [worker.load.remote(names) for worker in self.workers]
+    def _adopt(self, names: list[str]) -> None:
+        self._watch.get("the change of reward models", self._each("adopt", names), self.workers)
 
-    def _adopt(self, names: list[str]) -> list[Any]:
-        return [worker.adopt.remote(names) for worker in self.workers]
+    def _each(self, method: str, names: list[str]) -> list[Any]:
+        return [getattr(worker, method).remote(names) for worker in self.workers]
 
 
 def _state(reward: RewardConfig) -> list[tuple[str, int, int]]:

@@ -17,8 +17,8 @@ from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.stages.rl import probe_gap
 from rlreason.types import CrossEntropyLoss, PolicyLoss, PromptTask, RunError, TrainSequence, ValueLoss
-from rlreason.workers.cluster import get
 from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from rlreason.workers.watchdog import Watch
 from tests.conftest import Command, read_lines
 
 pytestmark = pytest.mark.engines
@@ -167,8 +167,10 @@ def test_an_adapter_that_vllm_refuses_is_one_line(rig: Rig) -> None:
     import numpy as np
 
     config = {"peft_type": "LORA", "r": 32, "lora_alpha": 64, "target_modules": ["q_proj"]}
+    first = rig.rollouts.workers[:1]
+    call = first[0].load_adapter.remote(np.zeros(8, dtype=np.uint8), config)
     with pytest.raises(RunError, match=r"vLLM cannot load the adapter .*: LoRA rank 32 is greater than") as caught:
-        get(rig.rollouts.workers[0].load_adapter.remote(np.zeros(8, dtype=np.uint8), config))
+        Watch(None).get("an adapter", [call], first)
     assert "\n" not in str(caught.value)
     rig.sync()
     assert rig.gap() < PARITY, "the engine lives on"

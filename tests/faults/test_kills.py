@@ -172,6 +172,61 @@ def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Comman
     assert last_checkpoint(wounded) >= last_step(wounded) - 2
 
 
+STUCK = {
+    "vLLM's engine process": (
+        "EngineCore",
+        r"(a batch of rollouts|a sync of the weights|the parity probe) took more than (6|90) s .*: RolloutWorker "
+        r"\(process \d+ on 127.0.0.1\), its VLLM::EngineCore \(process {pid}\) is stopped at \S+ \(\S+:\d+\)",
+    ),
+    "learner worker": (
+        "ray::LearnerWorker",
+        r"(an update|a pass of the policy|a sync of the weights|writing a checkpoint) took more than (6|90) s .*: "
+        r"LearnerWorker \(process {pid} on 127.0.0.1\) is stopped at \S+ \(\S+:\d+\)",
+    ),
+}
+IMPATIENT = ["watchdog.least_s=6", "watchdog.factor=1", "watchdog.first_s=90"]
+
+
+@pytest.mark.parametrize("running", [IMPATIENT], indirect=True, ids=["impatient"])
+@pytest.mark.parametrize("victim", STUCK)
+def test_a_worker_that_stands_still_is_named_with_its_stack_and_ends_the_run(
+    victim: str, running: Command, wounded: Path
+) -> None:
+    title, says = STUCK[victim]
+    pid = max(running.processes(title))
+    os.kill(pid, signal.SIGSTOP)
+    start_s = time.monotonic()
+    status, _, errors = running.finish(150)
+    print(f"{victim} stopped to exit: {time.monotonic() - start_s:.1f} s")
+    assert status == 1
+    assert re.search(f"^failed: {says.format(pid=pid)}", one_line(errors)), errors
+    *_, stuck, failed = read_lines(wounded / "events.jsonl")
+    assert (stuck["event"], failed["event"]) == ("stuck", "failed") and errors == f"failed: {failed['error']}\n"
+    assert any(one["pid"] == pid and one["is_stopped"] and one["stacks"] for one in stuck["processes"])
+    running.assert_nothing_left()
+    assert last_checkpoint(wounded) >= last_step(wounded) - (title != "EngineCore")
+
+
+@pytest.mark.parametrize("running", [["checkpoints.every=1"]], indirect=True, ids=["all-checkpoints"])
+@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+def test_ray_s_own_process_that_is_killed_is_named_within_twenty_seconds(
+    victim: str, running: Command, wounded: Path
+) -> None:
+    wait_for(lambda: last_checkpoint(wounded), 60, "a checkpoint")
+    (pid,) = running.processes(f"/{victim}")
+    os.kill(pid, signal.SIGKILL)
+    start_s = time.monotonic()
+    status, stdout, errors = running.finish(60)
+    took_s = time.monotonic() - start_s
+    print(f"{victim} killed to exit: {took_s:.1f} s")
+    assert status == 1 and took_s < 20
+    assert one_line(errors).startswith(f"failed: Ray's {victim} (process {pid} on 127.0.0.1) has ended with status -9")
+    assert "(raylet)" not in stdout
+    assert read_lines(wounded / "events.jsonl")[-1]["event"] == "failed"
+    running.assert_nothing_left(but=("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
+    running.assert_nothing_left(timeout_s=90)
+
+
 def test_a_killed_driver_leaves_no_process_and_after_all_that_the_run_ends_as_one_that_nothing_happened_to(
     running: Command, unhurt: Path, wounded: Path, start: Callable[..., Command], config: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
+from rlreason.config.base import WatchdogConfig
 from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardWorkerConfig
 from rlreason.config.schema import RolloutConfig
@@ -161,8 +162,9 @@ def _write(
     prompts = prompt_tasks(missing, config, rollout, load_tokenizer(model))
     say(f"{model} writes {samples} answers to each of {len(prompts)} prompts")
     with cluster(), Progress(model, total=len(prompts), done=0) as bar:
-        rewards = RewardFleet([], RewardWorkerConfig())
-        rollouts = RolloutFleet(model, rollout, dtype="float32", seed=seed, rewards=rewards)
+        watchdog = WatchdogConfig()
+        rewards = RewardFleet([], RewardWorkerConfig(), watchdog=watchdog)
+        rollouts = RolloutFleet(model, rollout, dtype="float32", seed=seed, rewards=rewards, watchdog=watchdog)
         try:
             rollouts.wait_ready()
             for start in range(0, len(prompts), PROMPTS_AT_ONCE):
