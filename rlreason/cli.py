@@ -6,6 +6,7 @@ Only the standard library and Typer are imported before a command runs, so that 
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -264,6 +265,11 @@ def main() -> None:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows only ASCII shows question marks
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        message = "error: no folder for temporary files can be written to; set TMPDIR to one that can"
+        sys.exit(_fail([message], 2))
     try:
         app()
     except UserError as error:

@@ -74,5 +74,3 @@ class BaseStageConfig(Strict):
     """Decides every random choice of the run."""
     loggers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default_factory=list)
     """Mirrors of metrics.jsonl."""
-    watchdog: WatchdogConfig | None = WatchdogConfig()
-    """null: a stage waits for ever."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rlreason.config.algorithm import OF_GROUPS, AlgorithmConfig
-from rlreason.config.base import CONTEXT_TOKENS, BaseStageConfig, Count, Strict
+from rlreason.config.base import CONTEXT_TOKENS, BaseStageConfig, Count, Strict, WatchdogConfig
 from rlreason.config.corpus import CorpusConfig, TokenizerConfig
 from rlreason.config.data import (
     HeldOutConfig,
@@ -66,6 +66,8 @@ class StageConfig(BaseStageConfig):
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig | None = None
     """Run at the end of the stage."""
+    watchdog: WatchdogConfig | None = WatchdogConfig()
+    """null: the stage waits for ever."""
 
     @property
     def adapter_rank(self) -> int | None:

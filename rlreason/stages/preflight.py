@@ -40,7 +40,7 @@ from rlreason.stages.placement import placed, within_model, worker_groups
 from rlreason.stages.rl import require_functions
 from rlreason.stages.rl_guard import require_gold
 from rlreason.types import PromptTask, Task, UserError, raise_all
-from rlreason.workers.cluster import require_cluster, require_fit, this_machine
+from rlreason.workers.cluster import require_cluster, require_fit, require_shared_memory, this_machine
 
 NUM_ROWS = 2000
 """Rows of each training source that are tried; the stage itself reads all."""
@@ -141,7 +141,9 @@ def _check_stage(config: AnyStage, shares_rewards: bool, where: Path, found: _Mi
 def _require_machine(config: ModelStage) -> None:
     machine = this_machine()
     if machine is not None:
-        for workers in worker_groups(placed(config, machine.num_cpus)):  # type: ignore[arg-type]
+        groups = list(worker_groups(placed(config, machine.num_cpus)))  # type: ignore[arg-type]
+        require_shared_memory(groups)
+        for workers in groups:
             require_fit(workers, num_cpus=machine.num_cpus, num_gpus=machine.num_gpus)
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ import ray
 import ray.exceptions
 
 from rlreason.config.base import WorkerConfig
+from rlreason.config.rollout import RolloutConfig
 from rlreason.private import private_folder
 from rlreason.types import Lost, RunError, UserError
 from rlreason.workers._compat import (
@@ -28,6 +29,10 @@ from rlreason.workers._compat import (
     own_token,
     ready_in_time,
 )
+
+SHARED = "/dev/shm"
+LEAST_SHARED_MIB, SHARED_MIB = 1, 160
+"""For semaphores; and for each vLLM engine on several devices, whose processes hand requests on through it."""
 
 
 @contextmanager
@@ -183,6 +188,26 @@ def require_fit(
                 f"the workers need {total:g} {key}s ({parts}), {where} has {have:g}; "
                 f"lower `workers` or `{key.lower()}s`, or add nodes"
             )
+
+
+def require_shared_memory(wanted: Iterable[Mapping[str, WorkerConfig]]) -> None:
+    """Raises UserError where this host has too little shared memory. `wanted`: groups of workers that run at the same
+    time.
+    """
+    if not os.access(SHARED, os.W_OK):
+        raise UserError(f"{SHARED} cannot be written to; vLLM's and torch's processes share memory there")
+    shared = os.statvfs(SHARED)
+    engines = [sum(_num_parallel_engines(config) for config in workers.values()) for workers in wanted]
+    free, needed = shared.f_bavail * shared.f_frsize / 2**20, LEAST_SHARED_MIB + SHARED_MIB * max(engines, default=0)
+    if free < needed:
+        raise UserError(
+            f"{SHARED}: {free:.3g} MiB are free, vLLM's and torch's processes share {needed:g} MiB there; make it "
+            "larger (docker run --shm-size=8g; in Kubernetes an emptyDir of medium Memory, mounted there)"
+        )
+
+
+def _num_parallel_engines(config: WorkerConfig) -> int:
+    return config.workers if isinstance(config, RolloutConfig) and config.tensor_parallel > 1 else 0
 
 
 def cores(config: WorkerConfig) -> float:

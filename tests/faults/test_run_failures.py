@@ -68,6 +68,33 @@ exec "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN"
 """
 
 
+SMALL_HOSTS = {
+    "little shared memory": (
+        "mount -t tmpfs -o size=4k none /dev/shm",
+        r"/dev/shm: 0.00391 MiB are free, .* share 1 MiB there; make it larger \(docker run --shm-size=8g; .*",
+    ),
+    "no shared memory": ("mount -t tmpfs -o ro none /dev/shm", "/dev/shm cannot be written to; .*"),
+    "no temporary folder": (
+        "for d in /tmp /var/tmp; do mount --bind $d $d; mount -o remount,ro,bind $d; done; cd /proc",
+        "no folder for temporary files can be written to; set TMPDIR to one that can",
+    ),
+}
+
+
+@pytest.mark.parametrize("host", SMALL_HOSTS)
+def test_a_host_that_lacks_what_engines_need_is_told_before_anything_starts(
+    host: str, start: Callable[..., Command], write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    mounts, says = SMALL_HOSTS[host]
+    script = f'{mounts} || exit 99; exec "$PYTHON" -m rlreason run "$CONFIG" --run-dir "$RUN"'
+    variables = {"RUN": str(tmp_path / "run"), "CONFIG": str(write_config()), "PYTHON": sys.executable}
+    status, stdout, errors = start("-c", script, program=(*IN_A_NAMESPACE, "bash"), env=variables).finish(120)
+    if status == 99 or "unshare" in errors:
+        pytest.skip(f"no mount in a user namespace here: {errors.strip()}")
+    assert status == 2 and re.fullmatch(f"error: {says}\n", errors), errors
+    assert "starting" not in stdout and not (tmp_path / "run/metrics.jsonl").exists()
+
+
 @pytest.fixture
 def on_small_disk(start: Callable[..., Command], tiny_model: Path, tmp_path: Path) -> Callable[..., Command]:
     """on_small_disk(script, run_dir, **keys): the command, with a stage of four steps from the tiny model's weights."""
