@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Ray cluster of one node on this machine, to try `rlreason submit` against. The job server listens on loopback
-# only; whoever reaches Ray's other ports needs this user's token, which Ray keeps in ~/.ray/auth_token.
+# A Ray cluster of one node on this machine, to try `rlreason submit` against. It listens on loopback only, and asks for
+# this user's token, which Ray keeps in ~/.ray/auth_token.
 #   cluster/local.sh start   then   rlreason submit configs/tiny-cpu --address http://127.0.0.1:8265 --follow
 #   cluster/local.sh stop
 # RLREASON_RAY_PORT and RLREASON_DASHBOARD_PORT choose other ports; a second cluster may run beside the first.
@@ -57,6 +57,7 @@ start)
     require_free "$port" RLREASON_RAY_PORT
     require_free "$dashboard_port" RLREASON_DASHBOARD_PORT
     ray get-auth-token --generate >/dev/null 2>&1 || fail 1 "Ray cannot keep a token in $HOME/.ray"
+    chmod 600 "$HOME/.ray/auth_token" # Ray lets everybody read it
     rm -rf "$folder"
     mkdir -m 700 "$folder"
     # The ports that Ray would fix by itself (agent 52365, client 10001) are those of any other cluster as well.
@@ -64,7 +65,8 @@ start)
 import socket
 probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
 print(*(probe.getsockname()[1] for probe in probes))')
-    env -u RAY_ADDRESS "$mark" RAY_USAGE_STATS_ENABLED=0 setsid ray start --head --node-ip-address 127.0.0.1 --port "$port" \
+    # Ray's switch for systems on which it makes no clusters of several nodes: all its ports are on loopback then.
+    env -u RAY_ADDRESS "$mark" RAY_USAGE_STATS_ENABLED=0 RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 setsid ray start --head --node-ip-address 127.0.0.1 --port "$port" \
         --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent" \
         --ray-client-server-port "$client" --temp-dir "$folder" --disable-usage-stats \
         --block >"$folder/start.log" 2>&1 </dev/null &

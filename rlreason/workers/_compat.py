@@ -154,7 +154,7 @@ def ended_process() -> str | None:
     return f"gcs_server at {node.gcs_address} does not answer"
 
 
-def _answers(address: str, timeout_s: float = 10.0) -> bool:
+def _answers(address: str, timeout_s: float = 5.0) -> bool:
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + timeout_s
     while True:
