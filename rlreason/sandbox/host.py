@@ -11,6 +11,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rlreason.sandbox.cgroup import group_for
 from rlreason.sandbox.namespaces import NOBODY
-from rlreason.sandbox.zygote import STOP
+from rlreason.sandbox.zygote import MOST_TASKS, STOP
 
 Level = Literal["landlock", "namespaces"]
 """`landlock`: Landlock, seccomp, rlimits, no_new_privs. `namespaces`: the same inside namespaces of its own."""
@@ -30,6 +32,7 @@ Level = Literal["landlock", "namespaces"]
 START_TIMEOUT_S = 20.0
 _FIRST_USER, _PROCESSES, _ZYGOTES = 1 << 30, 1 << 18, 1 << 10
 """Users with a number of their own for each zygote of each process; none that a person or a service has."""
+_OWN_TASKS = 4
 GRACE_S = 5.0
 """The zygote ends runs at their deadline; past so much more it is itself taken for dead."""
 # In the order in which they load. Read here and now: on the far side, and to a process that has changed its user since,
@@ -143,6 +146,10 @@ class Host:
         finally:
             far.close()
             os.close(stdin)
+        # It and those that its start takes, one beyond what its programs may be.
+        self.group = group_for(self._process.pid, MOST_TASKS + _OWN_TASKS)
+        self.is_gone = False
+        """Ended with the last run, which took too much memory."""
         self.abi: int = self._hello()["abi"]
 
     def _hello(self) -> dict[str, Any]:
@@ -175,6 +182,20 @@ class Host:
 
     def run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
         """Runs the order; `num_outputs` pipes are made here and follow `fds`."""
+        if self.group is None:
+            return self._run(order, fds, num_outputs, max_output_bytes)
+        num_children = 2 if order["op"] == "functions" else 1
+        self.group.limit(num_children * order["memory_bytes"])
+        num_killed = self.group.num_killed()
+        try:
+            return self._run(order, fds, num_outputs, max_output_bytes)
+        except Lost:
+            if self.group.num_killed() == num_killed:
+                raise
+        self.is_gone = True  # the kernel has killed the zygote for what its children took
+        return Ended(status=-signal.SIGKILL, timed_out=False, overflowed=False, outputs=(b"",) * num_outputs)
+
+    def _run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
         pipes = [os.pipe() for _ in range(num_outputs)]
         try:
             try:
@@ -252,6 +273,8 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        if self.group is not None:
+            self.group.close()
         os.close(self._errors)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)

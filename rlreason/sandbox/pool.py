@@ -66,7 +66,8 @@ class Sandbox:
         """Starts one zygote. Returns what runs: level, interpreter, version of Landlock."""
         host = self._take()
         self._give(host)
-        return f"level {host.level} (Landlock {host.abi}), programs run on {self._chosen and self._chosen[1]}"
+        group = ", a cgroup of its own" if host.group else ""
+        return f"level {host.level} (Landlock {host.abi}{group}), programs run on {self._chosen and self._chosen[1]}"
 
     @property
     def level(self) -> Level | None:
@@ -121,7 +122,7 @@ class Sandbox:
         except BaseException:
             self._drop(host)  # in the middle of an order it is out of step
             raise
-        self._give(host)
+        (self._drop if host.is_gone else self._give)(host)
         return result
 
     def close(self) -> None:

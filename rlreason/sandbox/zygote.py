@@ -38,7 +38,7 @@ _COMMAND_ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OPENSSL_CONF": "/dev/null",  # node ends where it may not read the system's
 }
-_MOST_TASKS = 64
+MOST_TASKS = 64
 """Processes and threads of one run: the program's, its judge's, a compiler's."""
 _CROWDED = 32
 """So many more of others, of the same user, in the course of a run may be why it could start no thread."""
@@ -77,7 +77,7 @@ class Zygote:
                 continue  # meant for a run that ended by itself meanwhile
             order = json.loads(body)
             before = self.others.count() if self.others else 0
-            self.most_tasks = before + _MOST_TASKS
+            self.most_tasks = before + MOST_TASKS
             try:
                 result = self._run(order, fds)
             finally:
