@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Command, wait_for
+from tests.conftest import ROOT, Command, listening, wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 SCRIPT = (str(ROOT / "cluster/local.sh"),)
@@ -71,6 +71,7 @@ def test_the_script_starts_two_clusters_and_refuses_a_port_in_use(clusters: list
         status, output, errors = cluster.outcome
         assert (status, errors) == (0, "")
         assert output == f"Ray is ready: rlreason submit PATH --address {cluster.address}\n"
+        assert set(listening(cluster.started.processes())) == {"0100007F", "0000000000000000FFFF00000100007F"}
     first, second = clusters
     status, _, errors = first.script("start").finish()
     assert (status, errors.count("\n")) == (2, 1) and f"on port {first.port} runs already" in errors

@@ -188,7 +188,7 @@ IMPATIENT = ["watchdog.least_s=6", "watchdog.factor=1", "watchdog.first_s=90"]
 
 
 @pytest.mark.parametrize("running", [IMPATIENT], indirect=True, ids=["impatient"])
-@pytest.mark.parametrize("victim", STUCK)
+@pytest.mark.parametrize("victim", ["vLLM's engine process", pytest.param("learner worker", marks=pytest.mark.long)])
 def test_a_worker_that_stands_still_is_named_with_its_stack_and_ends_the_run(
     victim: str, running: Command, wounded: Path
 ) -> None:
@@ -208,7 +208,7 @@ def test_a_worker_that_stands_still_is_named_with_its_stack_and_ends_the_run(
 
 
 @pytest.mark.parametrize("running", [["checkpoints.every=1"]], indirect=True, ids=["all-checkpoints"])
-@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("victim", [pytest.param("gcs_server", marks=pytest.mark.long), "raylet"])
 def test_ray_s_own_process_that_is_killed_is_named_within_twenty_seconds(
     victim: str, running: Command, wounded: Path
 ) -> None:
