@@ -25,7 +25,7 @@ from rlreason.types import UserError
 
 MAX_EVENTS: Final = 400
 BAD_EVENTS: Final = (
-    "error|fail|died|crash|restart|stall|over-opt|rolled back|not replaced|not finite|no signal|nothing learned"
+    "error|fail|died|crash|restart|stuck|over-opt|rolled back|not replaced|not finite|no signal|nothing learned"
 )
 
 
