@@ -175,16 +175,16 @@ def test_a_killed_worker_ends_the_run_with_one_line(victim: str, running: Comman
 STUCK = {
     "vLLM's engine process": (
         "EngineCore",
-        r"(a batch of rollouts|a sync of the weights|the parity probe) took more than (6|90) s .*: RolloutWorker "
+        r"(a batch of rollouts|a sync of the weights|the parity probe) took more than (15|90) s .*: RolloutWorker "
         r"\(process \d+ on 127.0.0.1\), its VLLM::EngineCore \(process {pid}\) is stopped at \S+ \(\S+:\d+\)",
     ),
     "learner worker": (
         "ray::LearnerWorker",
-        r"(an update|a pass of the policy|a sync of the weights|writing a checkpoint) took more than (6|90) s .*: "
+        r"(an update|a pass of the policy|a sync of the weights|writing a checkpoint) took more than (15|90) s .*: "
         r"LearnerWorker \(process {pid} on 127.0.0.1\) is stopped at \S+ \(\S+:\d+\)",
     ),
 }
-IMPATIENT = ["watchdog.least_s=6", "watchdog.factor=1", "watchdog.first_s=90"]
+IMPATIENT = ["watchdog.least_s=15", "watchdog.factor=1", "watchdog.first_s=90"]
 
 
 @pytest.mark.parametrize("running", [IMPATIENT], indirect=True, ids=["impatient"])
