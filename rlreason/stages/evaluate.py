@@ -32,8 +32,9 @@ from rlreason.stages.placement import evaluation_workers
 from rlreason.stages.rl_batch import broken_rewards, require_trainable, stop_on_broken_rewards
 from rlreason.types import EVALUATION, FAILED_STATUSES, Group, PromptTask, Score, Task, UserError
 from rlreason.workers.cluster import require_resources
-from rlreason.workers.fleet import RewardFleet, RolloutFleet
 from rlreason.workers.reward import LoadFailure
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 
 Sets = dict[str, list[PromptTask]]
 """The prompts of each evaluation set."""

@@ -16,7 +16,7 @@ from rlreason.config.data import HeldOutConfig
 from rlreason.stages.console import say
 from rlreason.stages.job import Job
 from rlreason.types import TrainSequence, UserError
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 
 
 def split(texts: Iterable[str], share: float, limit: int) -> tuple["array[int]", list[str]]:

@@ -24,7 +24,7 @@ from rlreason.stages.console import say
 from rlreason.stages.interrupts import GRACE_S, Interrupts
 from rlreason.stages.lineage import known_now
 from rlreason.types import Lost, NotFinite, RunError, UserError
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

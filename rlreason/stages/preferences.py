@@ -30,7 +30,7 @@ from rlreason.stages.rl_credit import with_columns
 from rlreason.stages.supervised import train
 from rlreason.types import PreferenceLoss, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 
 NUM_CENTRED = 256
 """Training rows whose answers tell a reward model's mean score where nothing is held out."""

@@ -50,7 +50,8 @@ from rlreason.types import (
     TrainSequence,
     ValueLoss,
 )
-from rlreason.workers.fleet import LearnerFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 
 PROBE_TOKENS = 256
 """The parity probe after each sync is about so long."""

@@ -24,7 +24,8 @@ from rlreason.stages.console import say
 from rlreason.stages.job import Job
 from rlreason.stages.sampler import Batch
 from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, UserError
-from rlreason.workers.fleet import LearnerFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 
 MAX_RAISE = 100.0
 """Farthest that `raise_kl` raises the configured coefficient."""

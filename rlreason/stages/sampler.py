@@ -16,7 +16,7 @@ from rlreason.config.schema import RLConfig
 from rlreason.data.order import rows_between
 from rlreason.stages.rl_credit import teaches
 from rlreason.types import Group, PromptTask
-from rlreason.workers.fleet import Pending, RolloutFleet
+from rlreason.workers.rollout_fleet import Pending, RolloutFleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from rlreason.stages.held_out import HeldOut, split
 from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.types import CrossEntropyLoss, Loss, Message, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 
 LOSS = CrossEntropyLoss()
 STEPS_AHEAD = 2

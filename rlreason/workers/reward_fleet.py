@@ -25,7 +25,7 @@ from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Traits
 from rlreason.types import PromptTask, Sample, Score, Task
 from rlreason.workers.cluster import worker_options
 from rlreason.workers.reward import Loaded, LoadFailure, RewardWorker
-from rlreason.workers.scorer import ScorerFleet
+from rlreason.workers.scorer_fleet import ScorerFleet
 from rlreason.workers.watchdog import Watch
 
 MAX_LOSSES = 5

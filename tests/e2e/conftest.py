@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlreason.types import PromptTask, Task
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 
 ARCHITECTURE = {
     "vocab_size": 64,

@@ -15,7 +15,9 @@ from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job
 from rlreason.stages.rl import train
 from rlreason.types import PromptTask
-from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 from tests.conftest import untimed
 from tests.e2e.conftest import Renewed
 

@@ -10,7 +10,9 @@ from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.data.mixture import Mixture, Source
 from rlreason.types import CrossEntropyLoss, PromptTask, Sample, TrainSequence
-from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 
 pytestmark = pytest.mark.engines
 

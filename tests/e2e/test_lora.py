@@ -17,7 +17,9 @@ from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.stages.rl import probe_gap
 from rlreason.types import CrossEntropyLoss, PolicyLoss, PromptTask, RunError, TrainSequence, ValueLoss
-from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 from rlreason.workers.watchdog import Watch
 from tests.conftest import Command, read_lines
 

@@ -9,7 +9,9 @@ import pytest
 from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
 from rlreason.stages.rl import probe_gap
 from rlreason.types import PolicyLoss, PromptTask, TrainSequence
-from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
 from tests.conftest import listening
 
 pytestmark = pytest.mark.engines

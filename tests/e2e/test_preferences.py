@@ -24,8 +24,10 @@ from rlreason.stages.lineage import artifact_hash
 from rlreason.stages.rl import train
 from rlreason.stages.rl_guard import Watch
 from rlreason.types import PromptTask, RunError, Task
-from rlreason.workers.fleet import LearnerFleet, RewardFleet, RolloutFleet
-from rlreason.workers.scorer import ScorerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
+from rlreason.workers.reward_fleet import RewardFleet
+from rlreason.workers.rollout_fleet import RolloutFleet
+from rlreason.workers.scorer_fleet import ScorerFleet
 from tests.conftest import ROOT, Command, read_lines, untimed, wait_for
 from tests.e2e.conftest import Renewed
 

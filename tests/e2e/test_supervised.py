@@ -17,7 +17,7 @@ from rlreason.runlog import RunLog
 from rlreason.stages.held_out import HeldOut
 from rlreason.stages.interrupts import Interrupts
 from rlreason.stages.job import Job
-from rlreason.workers.fleet import LearnerFleet
+from rlreason.workers.learner_fleet import LearnerFleet
 from tests.conftest import Command, read_lines, wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]

@@ -143,8 +143,8 @@ def _write(
 ) -> None:
     """Lets vLLM write the model's answers to the prompts that have none of it, some at a time into the database."""
     from rlreason.workers.cluster import cluster
-    from rlreason.workers.fleet import RolloutFleet
     from rlreason.workers.reward_fleet import RewardFleet
+    from rlreason.workers.rollout_fleet import RolloutFleet
 
     require_model(model)
     require_positions(model, None, rollout.context_tokens, "--context-tokens")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlreason.types import NotFinite
-from rlreason.workers.fleet import require_finite
+from rlreason.workers.learner_fleet import require_finite
 
 CHILD = Path(__file__).with_name("learner_child.py")
 SCENARIOS = [

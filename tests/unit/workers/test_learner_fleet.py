@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rlreason.types import NotFinite, TrainSequence, UpdateStats
-from rlreason.workers.fleet import merge_stats, require_finite
+from rlreason.workers.learner_fleet import merge_stats, require_finite
 
 ROWS = [TrainSequence(tokens=(1, 2), mask=(0, 1), origin=f"chat row {number}") for number in (7, 7, 12, 3, 9, 4)]
 

@@ -1,15 +1,13 @@
-"""Fleets: all workers of a kind, started together and spoken to as one.
+"""The learner fleet: the ranks of one learner, which always do the same thing at the same time.
 
-Where workers run is decided here and nowhere else. Text, ids and scalars pass through; weights do not.
-Does not: restart a dead rollout or learner worker (the run ends with one line and can be resumed).
+Ids and scalars pass through; weights go from the ranks to the rollout workers without the driver. Does not: restart a
+rank that has died (the run ends with one line and can be resumed).
 """
 
 import math
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,11 @@ from ray.actor import ActorHandle
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.data.batch import Plan, plan_micro_batches
-from rlreason.types import (
-    BatchSize,
-    Group,
-    Head,
-    Loss,
-    NotFinite,
-    PromptTask,
-    Scored,
-    TrainSequence,
-    UpdateStats,
-)
-from rlreason.workers.cluster import readable, require_ray, worker_options
+from rlreason.types import BatchSize, Head, Loss, NotFinite, Scored, TrainSequence, UpdateStats
+from rlreason.workers.cluster import worker_options
 from rlreason.workers.learner import LearnerWorker
-from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
-from rlreason.workers.rollout import RolloutWorker
-from rlreason.workers.watchdog import POLL_S, Watch
-
-CHUNKS_PER_WORKER = 32
-"""Calls that a batch is cut into for each rollout worker: enough to overlap scoring, few enough to be cheap."""
-
+from rlreason.workers.rollout_fleet import RolloutFleet
+from rlreason.workers.watchdog import Watch
 
 PLACING = "placing the learners"
 PROBED = 8
@@ -56,97 +39,6 @@ class PendingUpdate:
     sequences: list[TrainSequence]
     stats: Any
     """Object references of each rank's UpdateStats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Groups on their way, which one engine writes."""
-
-    prompts: list[PromptTask]
-    scored: "Future[ScoredChunk]"
-    started_s: float
-
-
-class RolloutFleet:
-    """Rollout workers, each a vLLM engine, with the reward workers that judge what they write."""
-
-    def __init__(
-        self,
-        model: str,
-        config: RolloutConfig,
-        *,
-        dtype: str,
-        seed: int,
-        rewards: RewardFleet,
-        adapter_rank: int | None = None,
-        watchdog: WatchdogConfig | None = None,
-    ) -> None:
-        """`adapter_rank`: of the LoRA adapters that come in place of whole weights."""
-        self._config, self.rewards, self._watch = config, rewards, Watch(watchdog)
-        self._num_chunks = 0  # sent so far; engines take turns
-        actor = ray.remote(RolloutWorker).options(max_concurrency=10_000, **worker_options(config))
-        self.workers: list[ActorHandle] = [actor.remote() for _ in range(config.workers)]
-        self._ready = [worker.start.remote(model, config, dtype, seed, adapter_rank) for worker in self.workers]
-
-    def wait_ready(self) -> None:
-        self._watch.get("the start of the rollout engines", self._ready, self.workers)
-
-    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> list[Pending]:
-        """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written."""
-        size = max(1, len(prompts) // (len(self.workers) * CHUNKS_PER_WORKER))
-        at = self._config.temperature if temperature is None else temperature
-        started_s, pending = time.monotonic(), []
-        for start in range(0, len(prompts), size):
-            chunk = prompts[start : start + size]
-            worker = self.workers[self._num_chunks % len(self.workers)]
-            self._num_chunks += 1
-            call = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
-            # A chunk may have to wait for all the others.
-            sampled = self._watch.answer("a batch of rollouts", call, worker, size=len(prompts) * num_samples)
-            pending.append(Pending(chunk, self.rewards.submit(chunk, sampled), started_s))
-        return pending
-
-    def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
-        """Those that are done, of which there is at least one, and the others."""
-        _wait(pending, FIRST_COMPLETED)
-        done = [one.scored.done() for one in pending]
-        return list(compress(pending, done)), [one for one, is_done in zip(pending, done, strict=True) if not is_done]
-
-    def collect(self, pending: list[Pending]) -> tuple[list[Group], dict[str, float]]:
-        """The groups in the order of their prompts, and how long each phase took."""
-        _wait(pending, FIRST_EXCEPTION)
-        chunks = [one.scored.result() for one in pending]
-        sampled_s = max(chunk.sampled_s for chunk in chunks)
-        scored_s = max(chunk.scored_s for chunk in chunks)
-        prompts = chain.from_iterable(one.prompts for one in pending)
-        samples = chain.from_iterable(chunk.samples for chunk in chunks)
-        scores = chain.from_iterable(chunk.scores for chunk in chunks)
-        groups = [
-            Group(task=prompt.task, samples=tuple(group), scores=tuple(verdicts))
-            for prompt, group, verdicts in zip(prompts, samples, scores, strict=True)
-        ]
-        started_s = min(one.started_s for one in pending)
-        return groups, {"time/rollout_s": sampled_s - started_s, "time/reward_s": scored_s - sampled_s}
-
-    def restarts(self) -> list[str]:
-        """Why reward workers were replaced since the last call."""
-        return self.rewards.restarts()
-
-    def reload_scorers(self) -> dict[str, str | None]:
-        """See `ScorerFleet.reload`."""
-        return self.rewards.scorers.reload() if self.rewards.scorers else {}
-
-    def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[list[float]]:
-        """Each engine's logprobs of tokens[1:]."""
-        calls = [worker.prompt_logprobs.remote(tokens) for worker in self.workers]
-        return self._watch.get("the parity probe", calls, self.workers)
-
-    def shutdown(self, timeout_s: float = 3.0) -> None:
-        """Ends vLLM's processes and the reward workers; what does not answer in time is killed with its worker."""
-        ray.wait([w.shutdown.remote() for w in self.workers], num_returns=len(self.workers), timeout=timeout_s)
-        for worker in self.workers:
-            ray.kill(worker)
-        self.rewards.shutdown()
 
 
 class LearnerFleet:
@@ -291,21 +183,6 @@ class LearnerFleet:
     def shutdown(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
-
-
-def _wait(pending: Sequence[Pending], until: str) -> None:
-    """Until one or all are scored. Raises what has ended one of them: each has its deadlines, and Ray may end."""
-    while True:
-        require_ray()
-        done, others = wait([one.scored for one in pending], timeout=POLL_S, return_when=until)
-        for future in done:
-            error = future.exception()
-            if isinstance(error, ray.exceptions.RayError):
-                raise readable(error) from error
-            if error is not None:
-                raise error
-        if not others or (done and until == FIRST_COMPLETED):
-            return
 
 
 def require_finite(ranks: list[UpdateStats], model: str, step: int, sequences: list[TrainSequence]) -> None:
