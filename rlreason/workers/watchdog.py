@@ -108,8 +108,6 @@ class Watch:
         places = [place_of(worker) for worker in (*late, *beyond)]
         seen = _look_at(places)
         stopped = [place for place in places if any(one.is_stopped for one in seen.get(place, []))]
-        blamed = stopped or places[len(late) :] or places
-        _end([place for place in blamed if place in seen], seen)
         told = [_told(place, seen.get(place)) for place in stopped or places[: len(late)]]
         more = f" and {len(told) - NUM_NAMED} more" if len(told) > NUM_NAMED else ""
         self._failure = Stuck(
@@ -117,6 +115,8 @@ class Watch:
             "events.jsonl has the stacks of all; with --resume the run goes on from its last checkpoint",
             tuple({**asdict(place), **asdict(one)} for place, ones in seen.items() for one in ones),
         )
+        blamed = stopped or places[len(late) :] or places
+        _end([place for place in blamed if place in seen], seen)
         return self._failure
 
 
