@@ -176,7 +176,9 @@ class Host:
         return self._process.pid
 
     def ask(self, order: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
-        """An order that starts no run."""
+        """An order that starts no run. Of a zygote that is gone nothing is asked: `close` removes its folders."""
+        if self.is_gone:
+            return {}
         self._send(order, fds)
         return self._reply(time.monotonic() + GRACE_S)
 
@@ -184,6 +186,10 @@ class Host:
         """Runs the order; `num_outputs` pipes are made here and follow `fds`."""
         if self.group is None:
             return self._run(order, fds, num_outputs, max_output_bytes)
+        # The program that has cost the zygote its life has failed, and not the sandbox: later tests of it as well.
+        killed = Ended(status=-signal.SIGKILL, timed_out=False, overflowed=False, outputs=(b"",) * num_outputs)
+        if self.is_gone:
+            return killed
         num_children = 2 if order["op"] == "functions" else 1
         self.group.limit(num_children * order["memory_bytes"])
         num_killed = self.group.num_killed()
@@ -192,8 +198,8 @@ class Host:
         except Lost:
             if self.group.num_killed() == num_killed:
                 raise
-        self.is_gone = True  # the kernel has killed the zygote for what its children took
-        return Ended(status=-signal.SIGKILL, timed_out=False, overflowed=False, outputs=(b"",) * num_outputs)
+        self.is_gone = True
+        return killed
 
     def _run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
         pipes = [os.pipe() for _ in range(num_outputs)]

@@ -141,7 +141,8 @@ def _built(
         yield run
     finally:
         host.ask({"op": "remove", "folder": folder}, [])
-        host.folders.discard(folder)
+        if not host.is_gone:
+            host.folders.discard(folder)
 
 
 def _compile(host: Host, order: dict[str, Any]) -> None:

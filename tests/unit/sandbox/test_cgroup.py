@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rlreason.sandbox import cgroup
+from rlreason.sandbox import cgroup, languages
 from rlreason.sandbox.cgroup import BASE_BYTES, Group, group_for
+from rlreason.sandbox.host import Host
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 from rlreason.sandbox.zygote import MOST_TASKS
 
@@ -83,6 +85,56 @@ def test_a_program_that_costs_the_zygote_its_life_has_failed_and_the_next_one_ru
         assert ended.status == -9 and not ended.timed_out
         monkeypatch.undo()
         assert sandbox.script(b"print(1)", b"").outputs[0] == b"1\n"
+    finally:
+        sandbox.close()
+
+
+HOARDS = b"""
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+int main() {
+    usleep(1000000);
+    for (;;) memset(malloc(1 << 20), 1, 1 << 20);
+}
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_program_for_which_the_kernel_ends_the_zygote_is_wrong_in_all_its_tests(
+    level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a failure of the sandbox, which a policy would not be charged for."""
+    if languages.missing_tool(languages.LANGUAGES["cpp"]):
+        pytest.skip("no C++ compiler is installed")
+    sandbox = Sandbox(level=level)  # type: ignore[arg-type]
+    folders: set[str] = set()
+
+    def use(host: Host) -> list[int]:
+        with languages.built(host, languages.LANGUAGES["cpp"], HOARDS, 1 << 30) as run:
+            folders.update(host.folders)
+            assert host.group is not None
+            monkeypatch.setattr(cgroup, "BASE_BYTES", (128 << 20) - (1 << 30))
+            members = host.group._limit.with_name("cgroup.procs")
+            threading.Timer(0.4, offer, (members,)).start()
+            return [run(b"", 10.0).status for _ in range(3)]
+
+    def offer(members: Path) -> None:
+        for pid in members.read_text().split():
+            if "python" in Path(f"/proc/{pid}/cmdline").read_text():
+                Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+    try:
+        if "a cgroup of its own" not in sandbox.start():
+            pytest.skip("no control group may be made here")
+        (before,) = sandbox._hosts
+        assert sandbox.borrow(use) == [-9, -9, -9]
+        assert before.is_gone and before not in sandbox._hosts
+        assert folders and not any(Path(folder).exists() for folder in folders)
+        monkeypatch.undo()
+        assert sandbox.script(b"print(1)", b"").outputs[0] == b"1\n"
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
     finally:
         sandbox.close()
 
