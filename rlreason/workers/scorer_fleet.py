@@ -33,13 +33,12 @@ class ScorerFleet:
         actor = ray.remote(ScorerWorker).options(**worker_options(config))
         self.workers: list[ActorHandle] = [actor.remote(rewards, config) for _ in range(config.workers)]
         self._loaded = self._seen = {reward.name: _state(reward) for reward in rewards}
-        self._names = [reward.name for reward in rewards]
-        self._ready = self._each("load", self._names)
+        names = [reward.name for reward in rewards]
+        self._ready = [*self._each("load", names), *self._each("adopt", names)]
 
     def wait_ready(self) -> None:
         """UserError for a model that cannot be loaded."""
-        self._watch.get(LOADING, self._ready, self.workers)
-        self._adopt(self._names)
+        self._watch.get(LOADING, self._ready, self.workers * 2)
 
     async def score(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
         """The models' verdicts on each attempt, in order; each worker scores one part. RunError for one that died."""
