@@ -209,9 +209,7 @@ def test_a_worker_that_stands_still_is_named_with_its_stack_and_ends_the_run(
 
 @pytest.mark.parametrize("running", [["checkpoints.every=1"]], indirect=True, ids=["all-checkpoints"])
 @pytest.mark.parametrize("victim", [pytest.param("gcs_server", marks=pytest.mark.long), "raylet"])
-def test_ray_s_own_process_that_is_killed_is_named_within_twenty_seconds(
-    victim: str, running: Command, wounded: Path
-) -> None:
+def test_ray_s_own_process_that_is_killed_is_named_soon(victim: str, running: Command, wounded: Path) -> None:
     wait_for(lambda: last_checkpoint(wounded), 60, "a checkpoint")
     (pid,) = running.processes(f"/{victim}")
     os.kill(pid, signal.SIGKILL)
@@ -219,7 +217,7 @@ def test_ray_s_own_process_that_is_killed_is_named_within_twenty_seconds(
     status, stdout, errors = running.finish(60)
     took_s = time.monotonic() - start_s
     print(f"{victim} killed to exit: {took_s:.1f} s")
-    assert status == 1 and took_s < 20
+    assert status == 1 and took_s < 40  # idle 6 and 12
     assert one_line(errors).startswith(f"failed: Ray's {victim} (process {pid} on 127.0.0.1) has ended with status -9")
     assert "(raylet)" not in stdout
     assert read_lines(wounded / "events.jsonl")[-1]["event"] == "failed"
