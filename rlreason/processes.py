@@ -61,6 +61,12 @@ def look(pid: int) -> list[Seen]:
     return [seen for one in family(pid) if (seen := _look(one)) is not None]
 
 
+def siblings() -> list[Seen]:
+    """What the parent of this process has started beside it, with all descendants."""
+    own = {os.getpid(), os.getppid(), *family(os.getpid())}
+    return [seen for seen in look(os.getppid()) if seen.pid not in own]
+
+
 def end(pids: list[int]) -> None:
     """At once, also those that are stopped."""
     for pid in pids:

@@ -170,6 +170,9 @@ class CorpusConfig(BaseStageConfig):
 
     stage: Literal["corpus"]
     sources: dict[str, CorpusSource] = Field(min_length=1)
+    stall_s: Annotated[float, Field(gt=0)] | None = 1800.0
+    """Seconds in which no task gives anything or writes to the run directory. Past that the stage says which of them
+    stand still and what they are doing, and ends. null: it waits for ever."""
     extractor: Literal["trafilatura", "resiliparse"] = "trafilatura"
     """Main text of a page: trafilatura is more precise, resiliparse ten times as fast."""
     url: UrlRule | None = UrlRule()

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from rlreason.data.corpus.units import CHANGES, KEPT, InputFile, Samples, Unit, 
 from rlreason.paths import find_function, require_arguments
 from rlreason.runlog import commit_folder
 from rlreason.stages.console import Progress, say
+from rlreason.stages.interrupts import Standstill
 from rlreason.stages.job import Job, write_manifest
 from rlreason.types import UserError
 from rlreason.workers.cluster import require_resources
+from rlreason.workers.watchdog import stuck_tasks
 
 
 def run(config: CorpusConfig, job: Job) -> dict[str, float]:
@@ -41,7 +44,8 @@ def run(config: CorpusConfig, job: Job) -> dict[str, float]:
     units = group_files(files, config, blocked + (benchmarks.fingerprint() if benchmarks else ""))
     work = job.log.path / "work"
     require_resources({"tasks": WorkerConfig(cpus=config.cpus)})
-    summaries = _clean(units, sources, config, benchmarks, work, job)
+    with _watched(config, job):
+        summaries = _clean(units, sources, config, benchmarks, work, job)
     _write_broken(units, work, job)
     # Each rule that is on has its count, also one that drops nothing.
     copies = ["exact_duplicate", "near_duplicate"] if config.dedup else []
@@ -56,13 +60,15 @@ def run(config: CorpusConfig, job: Job) -> dict[str, float]:
         _write_samples(samples, job)
         raise UserError(f"{job.name}: no document is left: {_told(counts)}; samples.jsonl in {job.log.path} shows some")
 
-    duplicates = pipeline.find_duplicates(units, config, work, counts[KEPT])
+    with _watched(config, job):
+        duplicates = pipeline.find_duplicates(units, config, work, counts[KEPT])
     counts.update(row["rule"] for row in duplicates.values())
     counts[KEPT] -= len(duplicates)
     aside = job.log.path / ".writing-final"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    written = pipeline.write_parts(units, duplicates, config, work, aside)
+    with _watched(config, job):
+        written = pipeline.write_parts(units, duplicates, config, work, aside)
     commit_folder(aside, job.log.final)
     samples.merge(written.samples)
     _write_samples(samples, job)
@@ -71,6 +77,21 @@ def run(config: CorpusConfig, job: Job) -> dict[str, float]:
     remove_folder(work)
     say(f"{job.name}: {written.num_characters / 1e6:.2f} million characters in {_told(counts)}")
     return figures
+
+
+@contextmanager
+def _watched(config: CorpusConfig, job: Job) -> Iterator[None]:
+    """Raises Stuck where for too long no task gives anything or writes to the run directory."""
+    limit_s = config.stall_s
+    if limit_s is None:
+        yield
+        return
+    try:
+        with job.interrupts.while_moving(lambda: limit_s - pipeline.standstill_s(job.log.path)):
+            yield
+    except Standstill:
+        said = f"no task of Ray Data has given anything for {limit_s:g} s (`stall_s` sets the limit)"
+        raise stuck_tasks(said) from None
 
 
 def _record(

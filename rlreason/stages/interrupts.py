@@ -1,13 +1,17 @@
 """Ctrl-C, SIGTERM and SIGHUP: end soon, but never between an optimizer step and what is written about it."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 GRACE_S = 12.0
 """How long a shielded section may last after a signal. With a checkpoint and the end of the workers, a run ends within
 30 s of one SIGTERM, which is what schedulers commonly allow, even if a worker is stuck."""
+
+
+class Standstill(KeyboardInterrupt):
+    """What is waited for does not move. Ends a wait in a library as Ctrl-C does."""
 
 
 class Interrupts:
@@ -20,6 +24,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._is_bounded = False
+        self._left_s: Callable[[], float] | None = None
+        """In a block that is watched."""
         self._shielded = False
         self._wanted = False
         self.is_broken = False
@@ -62,6 +68,17 @@ class Interrupts:
         finally:
             self._stop_timer()
 
+    @contextmanager
+    def while_moving(self, left_s: Callable[[], float]) -> Iterator[None]:
+        """Raises Standstill in a block once `left_s`, which is asked again after so many seconds, is not above 0."""
+        self._left_s = left_s
+        self._start_timer(max(left_s(), 0.001))
+        try:
+            yield
+        finally:
+            self._left_s = None
+            self._stop_timer()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._shielded and not self._wanted:
             self._wanted = True
@@ -71,7 +88,11 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def _late(self, number: int, frame: FrameType | None) -> None:
-        if self._is_bounded:
+        if self._is_bounded and self._left_s is not None:
+            if (left_s := self._left_s()) <= 0:
+                raise Standstill
+            self._start_timer(left_s)
+        elif self._is_bounded:
             self._is_bounded = False
             self.is_broken = self.is_broken or self._shielded
             raise KeyboardInterrupt

@@ -26,7 +26,7 @@ from rlreason.types import UserError
 PREFIX = "stage:"
 MODELS = {"pretrain", "sft", "dpo", "rl"}
 WITHOUT_EFFECT = (
-    *("loggers", "watchdog", "checkpoints", "reward_workers", "cpus"),
+    *("loggers", "watchdog", "stall_s", "checkpoints", "reward_workers", "cpus"),
     *(f"{of}.{key}" for of in ("learner", "critic") for key in ("cpus", "threads", "micro_batch_tokens")),
     *("scorers.cpus", "scorers.threads", "scorers.batch_tokens"),
     *("learner.gradient_checkpointing", "critic.gradient_checkpointing"),

@@ -7,7 +7,7 @@ one line and can be resumed).
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rlreason.config.base import WatchdogConfig
-from rlreason.processes import Seen, end, look
+from rlreason.processes import Seen, end, look, siblings
 from rlreason.types import Stuck
 from rlreason.workers._compat import Place, place_of
 from rlreason.workers.cluster import readable, require_ray
@@ -25,6 +25,8 @@ from rlreason.workers.cluster import readable, require_ray
 POLL_S = 1.0
 """How soon a wait notices that Ray itself has ended; most calls are faster and would never."""
 LOOKING_S = 30.0
+NO_TASKS = ("ray::IDLE", "ray::_", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Titles of Ray's own processes, and of those that wait for something to do."""
 NUM_NAMED, NUM_FRAMES = 3, 5
 """Processes, and frames of each one's stack, in the line that the user reads. The event has all of them."""
 
@@ -108,16 +110,43 @@ class Watch:
         places = [place_of(worker) for worker in (*late, *beyond)]
         seen = _look_at(places)
         stopped = [place for place in places if any(one.is_stopped for one in seen.get(place, []))]
-        told = [_told(place, seen.get(place)) for place in stopped or places[: len(late)]]
-        more = f" and {len(told) - NUM_NAMED} more" if len(told) > NUM_NAMED else ""
-        self._failure = Stuck(
-            f"{kind} took more than {limit_s:g} s (`watchdog` sets the limit): {'; '.join(told[:NUM_NAMED])}{more}; "
-            "events.jsonl has the stacks of all; with --resume the run goes on from its last checkpoint",
-            tuple({**asdict(place), **asdict(one)} for place, ones in seen.items() for one in ones),
-        )
-        blamed = stopped or places[len(late) :] or places
-        _end([place for place in blamed if place in seen], seen)
+        said = f"{kind} took more than {limit_s:g} s (`watchdog` sets the limit)"
+        self._failure = _failure(said, stopped or places[: len(late)], seen)
+        _end(stopped or places[len(late) :] or places, seen)
         return self._failure
+
+
+def _failure(said: str, named: Sequence[Place], seen: Mapping[Place, list[Seen]]) -> Stuck:
+    told = [_told(place, seen.get(place)) for place in named]
+    more = f" and {len(told) - NUM_NAMED} more" if len(told) > NUM_NAMED else ""
+    return Stuck(
+        f"{said}: {'; '.join(told[:NUM_NAMED])}{more}; "
+        "events.jsonl has the stacks of all; with --resume the run goes on from its last checkpoint",
+        tuple({**asdict(place), **asdict(one)} for place, ones in seen.items() for one in ones),
+    )
+
+
+def stuck_tasks(said: str) -> Stuck:
+    """The error that tells of the tasks of Ray Data, which only Ray knows the places of. Ends those that are stopped.
+
+    `said`: what the line begins with.
+    """
+    hosts = {
+        node["NodeID"]: _on(Place(name="", node=node["NodeID"], host="", pid=0), siblings)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    ready, _ = ray.wait(list(hosts.values()), num_returns=len(hosts), timeout=LOOKING_S)
+    seen = {}
+    for node in ray.nodes():
+        if hosts.get(node["NodeID"]) in ready:
+            for one in ray.get(hosts[node["NodeID"]]):
+                if one.title.startswith("ray::") and not one.title.startswith(NO_TASKS):
+                    name, host = one.title.split()[0], node["NodeManagerAddress"]
+                    seen[Place(name=name, node=node["NodeID"], host=host, pid=one.pid)] = [one]
+    stopped = [place for place, (one,) in seen.items() if one.is_stopped]
+    _end(stopped, seen)
+    return _failure(said, stopped or list(seen), seen)
 
 
 def _look_at(places: Sequence[Place]) -> dict[Place, list[Seen]]:
@@ -134,15 +163,16 @@ def _look_at(places: Sequence[Place]) -> dict[Place, list[Seen]]:
     return seen
 
 
-def _end(places: Sequence[Place], seen: dict[Place, list[Seen]]) -> None:
-    calls = [_on(place, end, [one.pid for one in seen[place]]) for place in places]
+def _end(places: Sequence[Place], seen: Mapping[Place, list[Seen]]) -> None:
+    """Those of them that could be looked at."""
+    calls = [_on(place, end, [one.pid for one in seen[place]]) for place in places if place in seen]
     if calls:
         ray.wait(calls, num_returns=len(calls), timeout=LOOKING_S)
 
 
-def _on(place: Place, function: Any, argument: Any) -> Any:
+def _on(place: Place, function: Any, *args: Any) -> Any:
     there = NodeAffinitySchedulingStrategy(node_id=place.node, soft=False)
-    return ray.remote(function).options(num_cpus=0, scheduling_strategy=there).remote(argument)
+    return ray.remote(function).options(num_cpus=0, scheduling_strategy=there).remote(*args)
 
 
 def _told(place: Place, seen: list[Seen] | None) -> str:

@@ -9,9 +9,10 @@ The driver holds a number for each document and the ids of the duplicates, never
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,6 +275,38 @@ def _documents(
     return found.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=config.cpus)
 
 
+class Pulse:
+    """Ray Data calls this in each round of its loop, also where nothing happens."""
+
+    moved_s = 0.0
+    """When a task last gave something or ended, on time.monotonic's clock."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, int]] = []
+        Pulse.moved_s = time.monotonic()
+
+    def before_execution_starts(self, executor: Any) -> None: ...
+
+    def on_execution_step(self, executor: Any) -> None:
+        operators = [operator.metrics for operator in executor._topology]
+        seen = [(one.num_tasks_finished, one.num_task_outputs_generated) for one in operators]
+        if seen != self._seen:
+            self._seen, Pulse.moved_s = seen, time.monotonic()
+
+    def after_execution_succeeds(self, executor: Any) -> None: ...
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
+
+
+def standstill_s(folder: Path) -> float:
+    """Seconds since a task gave something, or one of any node wrote into `folder`."""
+    newest_s = 0.0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            newest_s = max(newest_s, path.stat().st_mtime)
+    return max(0.0, min(time.monotonic() - Pulse.moved_s, time.time() - newest_s))
+
+
 def _data() -> Any:
     """Ray Data, silent on the terminal; its log files stay."""
     import ray.data
@@ -282,6 +315,7 @@ def _data() -> Any:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.custom_execution_callback_classes = [Pulse]
     context.raise_original_map_exception = True
     # Of tasks alone: the hash shuffle holds a core for each aggregator, and one core would wait for ever.
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
