@@ -1,8 +1,10 @@
 """A corpus run that is killed in the middle goes on, and ends as one that nothing happened to."""
 
 import json
+import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +81,40 @@ def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
     told = {rule: count for rule, count in counts.items() if count}
     assert told == {"kept": NUM_FILES * DOCUMENTS, "exact_duplicate": NUM_FILES}
     assert not (wounded / "work").exists()
+
+
+@pytest.mark.long
+def test_a_task_that_stands_still_is_named_with_its_stack_and_the_run_goes_on_afterwards(
+    start: Callable[..., Command], config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = start("run", config, "stall_s=12", "--run-dir", run)
+    wait_for(lambda: finished(run) >= 1 or not command.running, 120, "a finished unit")
+
+    def stop_one() -> int:
+        for pid in command.processes("ray::Map("):
+            os.kill(pid, signal.SIGSTOP)
+            if pid in command.processes("ray::Map("):
+                return pid
+            os.kill(pid, signal.SIGCONT)  # between two tasks
+        return 0
+
+    stopped = wait_for(stop_one, 30, "a task")
+    before = finished(run)
+    start_s = time.monotonic()
+    status, _, errors = command.finish(90)
+    print(f"a task stopped to exit: {time.monotonic() - start_s:.1f} s")
+    assert status == 1
+    assert re.fullmatch(
+        r"failed: no task of Ray Data has given anything for 12 s \(`stall_s` sets the limit\): ray::Map\(task\) "
+        rf"\(process {stopped} on 127.0.0.1\) is stopped at .*--resume.*\n",
+        errors,
+    ), errors
+    *_, stuck, failed = read_lines(run / "events.jsonl")
+    assert (stuck["event"], failed["event"]) == ("stuck", "failed")
+    assert {one["pid"] for one in stuck["processes"] if one["is_stopped"] and one["stacks"]} == {stopped}
+    command.assert_nothing_left()
+
+    status, _, errors = start("run", config, "--run-dir", run, "--resume").finish(400)
+    assert (status, errors) == (0, "")
+    assert units_of(run)[-1]["finished_before"] >= before

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rlreason.stages import interrupts as module
-from rlreason.stages.interrupts import Interrupts
+from rlreason.stages.interrupts import Interrupts, Standstill
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -131,3 +131,20 @@ def test_the_handlers_of_before_are_restored(ends_badly: bool) -> None:
     else:
         run()
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_wait_ends_only_once_nothing_has_moved_for_long_enough() -> None:
+    last_s = time.monotonic()
+
+    def left_s() -> float:
+        return last_s + 0.2 - time.monotonic()
+
+    with Interrupts().installed() as interrupts:
+        with interrupts.while_moving(left_s):
+            for _ in range(4):
+                time.sleep(0.1)
+                last_s = time.monotonic()
+        with pytest.raises(Standstill), interrupts.while_moving(left_s):
+            time.sleep(5)
+        time.sleep(0.3)
+        assert not interrupts.is_broken
