@@ -74,7 +74,7 @@ def run(
     With --resume, overrides of the run so far are kept, and stages of a recipe that are done are left alone while their
     configuration and inputs are the same.
     """
-    from rlreason.stages.recipe import run_path
+    from rlreason.recipes.recipe import run_path
 
     run_path(
         path,
@@ -91,7 +91,7 @@ def run(
 @app.command()
 def plan(path: ConfigPath, overrides: Overrides = None) -> None:
     """Say what would run where: workers, CPUs, GPUs, memory. Launches nothing."""
-    from rlreason.stages.plan import describe
+    from rlreason.recipes.plan import describe
     from rlreason.text import shown
 
     typer.echo(shown(describe(path, overrides or [])))
@@ -106,7 +106,7 @@ def evaluate(
     force: Force = False,
 ) -> None:
     """Run a configuration of `stage: evaluate`."""
-    from rlreason.stages.recipe import load_steps, run_path
+    from rlreason.recipes.recipe import load_steps, run_path
     from rlreason.types import UserError
 
     if any(step.config.stage != "evaluate" for step in load_steps(path, overrides or [])):
@@ -134,7 +134,7 @@ def check_reward(
     response_column: Annotated[str | None, typer.Option(help="Good responses or programs: solution, code...")] = None,
 ) -> None:
     """Try a reward on gold and corrupted answers. Status 0: it tells them apart; 1: it does not, or breaks."""
-    from rlreason.rewards.probes import Columns
+    from rlreason.rewards.dryrun.probes import Columns
     from rlreason.stages import check_reward as dry_run
     from rlreason.types import UserError
 

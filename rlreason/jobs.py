@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import rlreason
 from rlreason.config.load import dump
-from rlreason.stages.console import say
-from rlreason.stages.lineage import local_files
-from rlreason.stages.recipe import Step, default_run_dir, load_steps
+from rlreason.recipes.recipe import Step, default_run_dir, load_steps
+from rlreason.running.console import say
+from rlreason.running.lineage import local_files
 from rlreason.types import RunError, UserError, first_line
 
 if TYPE_CHECKING:

@@ -86,10 +86,20 @@ def _load_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise UserError(f"there is no module {error.name!r} (asked for {name!r})") from error
+            raise UserError(f"there is no module {error.name!r} (asked for {name!r}){_moved(name)}") from error
         raise UserError(_one_line(error, name, None)) from error
     except (Exception, SystemExit) as error:
         raise UserError(_one_line(error, name, None)) from error
+
+
+def _moved(name: str) -> str:
+    """Where a module of this package that is asked for by an old name is now."""
+    package, module = name.split(".")[0], name.split(".")[-1]
+    if package != "rlreason":
+        return ""
+    root = Path(__file__).parent
+    found = sorted(path.relative_to(root.parent).with_suffix("") for path in root.rglob(f"{module}.py"))
+    return f"; did you mean {' or '.join('.'.join(path.parts) for path in found)}?" if found else ""
 
 
 def _one_line(error: BaseException, shown: str, resolved: Path | None) -> str:

@@ -172,7 +172,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from rlreason.data.chains import tokenizer
+    from rlreason.tasks.chains import tokenizer
 
     folder = tmp_path_factory.mktemp("tiny-model")
     config = LlamaConfig(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Sequence
 from itertools import chain, combinations
 
-from rlreason.report.intervals import wilson
+from rlreason.algorithms.intervals import wilson
 
 NUM_BINS = 10
 """Of the calibration error: ten bins of confidence between a half and one."""

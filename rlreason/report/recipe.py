@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from rlreason.algorithms.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.files import RunFiles, manifest, verdicts
 from rlreason.report.html import duration_text, table, text_block
-from rlreason.report.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.plots import Row, marks, number, plots
 from rlreason.report.sections import continuations, corpus, figure_text, guard, signal, tokenizer
 

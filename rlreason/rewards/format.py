@@ -6,7 +6,7 @@ normalisation ignores scale: gate or multiply instead of adding.
 
 import re
 
-from rlreason.rewards.bounded import call_bounded
+from rlreason.rewards.runtime.bounded import call_bounded
 from rlreason.types import Score, Task, UserError
 
 

@@ -1,10 +1,10 @@
-r"""Reward for reasoning-gym's tasks (`rlreason.data.gym:tasks`): the generator's own verifier on the final answer.
+r"""Reward for reasoning-gym's tasks (`rlreason.tasks.gym:tasks`): the generator's own verifier on the final answer.
 
 The final answer is what `extract` finds in a box, in <answer> tags or after "the answer is"; of a response without
 such a mark it may also be the whole text after the thought, as for grids.
 Verifiers run in a child with a deadline. Some of them evaluate the answer as Python or through sympy's parser, which
 does the same: those see only answers that can name no function but a few of mathematics. Does not mend verifiers:
-`rlreason.data.gym.UNSOUND` lists those that are refused.
+`rlreason.tasks.gym.UNSOUND` lists those that are refused.
 """
 
 import ast
@@ -15,9 +15,9 @@ import os
 import re
 from typing import Any, Final
 
-from rlreason.rewards.bounded import call_bounded
-from rlreason.rewards.extract import WINDOW_CHARS, final_answer
-from rlreason.rewards.response import after_thought
+from rlreason.rewards.math.extract import WINDOW_CHARS, final_answer
+from rlreason.rewards.runtime.bounded import call_bounded
+from rlreason.rewards.runtime.response import after_thought
 from rlreason.types import Score, Task, UserError
 
 _CHILD: Final = "rlreason.rewards.gym:child_score"
@@ -45,7 +45,7 @@ def reward(response: str, task: Task, *, partial: bool = False, timeout_s: float
     """
     found = task.columns.get("gym")
     if not (isinstance(found, dict) and {"name", "args", "entry"} <= found.keys()):
-        detail = f"task {task.id} has no column `gym`; its tasks come from rlreason.data.gym:tasks"
+        detail = f"task {task.id} has no column `gym`; its tasks come from rlreason.tasks.gym:tasks"
         return Score(value=0.0, status="verifier_error", detail=detail)
     best = Score(value=0.0, status="unparseable", detail="no final answer in the response")
     for answer in _candidates(response):

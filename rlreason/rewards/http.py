@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from rlreason.rewards.load import to_score
+from rlreason.rewards.runtime.load import to_score
 from rlreason.sandbox.http import HttpError, post_json
 from rlreason.types import Score, Task
 

@@ -7,9 +7,9 @@ the time. A `$ref` to another document is never fetched. Does not use `format` a
 import json
 from typing import Any
 
-from rlreason.rewards.bounded import call_bounded
 from rlreason.rewards.match import golds
-from rlreason.rewards.response import after_thought, blocks
+from rlreason.rewards.runtime.bounded import call_bounded
+from rlreason.rewards.runtime.response import after_thought, blocks
 from rlreason.types import Score, Task, UserError
 
 MAX_CHARS = 1 << 16

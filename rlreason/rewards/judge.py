@@ -14,9 +14,9 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from rlreason.rewards.bounded import call_bounded
 from rlreason.rewards.http import clean, in_thread
 from rlreason.rewards.match import golds
+from rlreason.rewards.runtime.bounded import call_bounded
 from rlreason.sandbox.http import HttpError, post_json
 from rlreason.types import Score, Task, UserError
 

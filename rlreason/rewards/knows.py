@@ -18,7 +18,7 @@ import itertools
 import re
 
 from rlreason.rewards.match import golds
-from rlreason.rewards.response import after_thought
+from rlreason.rewards.runtime.response import after_thought
 from rlreason.types import Score, Task
 
 WINDOW_CHARS = 4096

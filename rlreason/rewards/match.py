@@ -8,8 +8,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
-from rlreason.rewards import exact
-from rlreason.rewards.response import after_thought
+from rlreason.rewards.math import exact
+from rlreason.rewards.runtime.response import after_thought
 from rlreason.types import Score, Task, UserError
 
 WINDOW_CHARS = 4096

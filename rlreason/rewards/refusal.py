@@ -15,7 +15,7 @@ declines. XSTest's own string match (arXiv 2308.01263, section 3.3) works alike;
 import re
 
 from rlreason.rewards.knows import begins, plain
-from rlreason.rewards.response import after_thought
+from rlreason.rewards.runtime.response import after_thought
 from rlreason.types import Score, Task
 
 WINDOW_CHARS = 1024

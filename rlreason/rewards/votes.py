@@ -8,11 +8,11 @@ MAX_COMPARISONS of mathematics are made for a task; an answer beyond them votes 
 from collections.abc import Hashable, Sequence
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.rewards.extract import final_answer
 from rlreason.rewards.match import chosen_letters, given_number
 from rlreason.rewards.math import verify
-from rlreason.rewards.normalise import normalise
-from rlreason.rewards.response import after_thought
+from rlreason.rewards.math.extract import final_answer
+from rlreason.rewards.math.normalise import normalise
+from rlreason.rewards.runtime.response import after_thought
 
 MAX_COMPARISONS = 64
 COMPARISON_S = 5.0

@@ -24,8 +24,8 @@ from typing import Any, Final, Literal
 from rlreason.config.schema import RolloutConfig
 from rlreason.data.chat import encode_prompt, load_tokenizer, stop_ids
 from rlreason.data.preferences import SCORES
-from rlreason.stages.job import require_model
-from rlreason.stages.lineage import read_manifest
+from rlreason.running.job import require_model
+from rlreason.running.lineage import read_manifest
 from rlreason.text import shown
 from rlreason.types import Message, RunError, Task, UserError, first_line
 

@@ -14,10 +14,10 @@ from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RLConfig, StageConfig
 from rlreason.data.rows import load_rows
 from rlreason.data.tasks import has_column, load_tasks, tasks_of
-from rlreason.rewards.dry_run import DryRun, conclude, conclude_all, options_of, try_garbage, try_out
-from rlreason.rewards.dry_run_report import show, summary
-from rlreason.rewards.probes import ANSWER_COLUMNS, PROMPT_COLUMNS, RESPONSE_COLUMNS, Columns, Row, has_gold
-from rlreason.rewards.reward_set import RewardSet
+from rlreason.rewards.dryrun.dry_run import DryRun, conclude, conclude_all, options_of, try_garbage, try_out
+from rlreason.rewards.dryrun.probes import ANSWER_COLUMNS, PROMPT_COLUMNS, RESPONSE_COLUMNS, Columns, Row, has_gold
+from rlreason.rewards.dryrun.report import show, summary
+from rlreason.rewards.runtime.reward_set import RewardSet
 from rlreason.types import Task, UserError
 
 SOURCE = "tasks"

@@ -26,9 +26,9 @@ from rlreason.data.corpus.decontaminate import Benchmarks, load_benchmarks
 from rlreason.data.corpus.units import CHANGES, KEPT, InputFile, Samples, Unit, group_files, remove_folder
 from rlreason.paths import find_function, require_arguments
 from rlreason.runlog import commit_folder
-from rlreason.stages.console import Progress, say
-from rlreason.stages.interrupts import Standstill
-from rlreason.stages.job import Job, write_manifest
+from rlreason.running.console import Progress, say
+from rlreason.running.interrupts import Standstill
+from rlreason.running.job import Job, write_manifest
 from rlreason.types import UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.watchdog import stuck_tasks

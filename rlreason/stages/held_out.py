@@ -13,8 +13,8 @@ from itertools import chain
 from typing import Any
 
 from rlreason.config.data import HeldOutConfig
-from rlreason.stages.console import say
-from rlreason.stages.job import Job
+from rlreason.running.console import say
+from rlreason.running.job import Job
 from rlreason.types import TrainSequence, UserError
 from rlreason.workers.learner_fleet import LearnerFleet
 

@@ -19,20 +19,16 @@ from typing import Any, Literal
 
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
+from rlreason.data.prompts import prompt_tasks
 from rlreason.data.rows import load_rows
 from rlreason.data.tasks import fill, tasks_of
 from rlreason.runlog import write_whole
-from rlreason.stages.console import say
-from rlreason.stages.evaluate import (
-    answers_hash,
-    is_right,
-    prompt_tasks,
-    report_rewards,
-    require_reward,
-    rollout_fleet,
-    wait_ready,
-)
-from rlreason.stages.job import Job
+from rlreason.running.checks import require_reward
+from rlreason.running.console import say
+from rlreason.running.evaluation import answers_hash, is_right
+from rlreason.running.job import Job
+from rlreason.running.rollouts import rollout_fleet, wait_ready
+from rlreason.running.verdicts import report_rewards
 from rlreason.types import FAILED_STATUSES, Group, Message, PromptTask, UserError
 
 SOURCE = "knowledge"

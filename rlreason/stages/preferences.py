@@ -23,10 +23,12 @@ from rlreason.data.chat import load_tokenizer
 from rlreason.data.mixture import require_same
 from rlreason.data.order import rows_between
 from rlreason.data.preferences import SCORES, Preference, encode_answers, for_score, in_groups, load_preferences
-from rlreason.stages.console import say, starting
-from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
-from rlreason.stages.job import Job, require_model, save_final
-from rlreason.stages.rl_credit import with_columns
+from rlreason.rl.experience import with_columns
+from rlreason.running.checks import require_positions
+from rlreason.running.console import say, starting
+from rlreason.running.evaluation import evaluate_model, prepare
+from rlreason.running.job import Job, require_model, save_final
+from rlreason.running.rollouts import checked_rewards
 from rlreason.stages.supervised import train
 from rlreason.types import PreferenceLoss, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources

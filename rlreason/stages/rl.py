@@ -21,25 +21,19 @@ from rlreason.algorithms.kl import next_coef
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
+from rlreason.data.prompts import task_sets
 from rlreason.paths import find_function, require_arguments
-from rlreason.stages.console import Progress, starting
-from rlreason.stages.evaluate import (
-    evaluate,
-    evaluate_model,
-    prepare,
-    report_rewards,
-    require_reward,
-    rollout_fleet,
-    sample_rows,
-    task_sets,
-    wait_ready,
-)
-from rlreason.stages.job import Checkpointer, Job, require_model, save_final
-from rlreason.stages.rl_batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
-from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
-from rlreason.stages.rl_guard import Watch, require_gold
-from rlreason.stages.rl_signal import Signal
-from rlreason.stages.sampler import Batch, Sampler
+from rlreason.rl.batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
+from rlreason.rl.buffer import Batch, Sampler
+from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
+from rlreason.rl.guard import Watch, require_gold
+from rlreason.rl.signal import Signal
+from rlreason.running.checks import require_reward
+from rlreason.running.console import Progress, starting
+from rlreason.running.evaluation import evaluate, evaluate_model, prepare
+from rlreason.running.job import Checkpointer, Job, require_model, save_final
+from rlreason.running.rollouts import rollout_fleet, wait_ready
+from rlreason.running.verdicts import report_rewards, sample_rows
 from rlreason.types import (
     Group,
     Loss,

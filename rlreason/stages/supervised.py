@@ -18,10 +18,12 @@ from rlreason.data.forms import conversations
 from rlreason.data.mixture import Mixture, Source
 from rlreason.data.rows import Rows, load_rows, open_rows, origin, texts_of
 from rlreason.paths import find_function
-from rlreason.stages.console import Progress, starting
-from rlreason.stages.evaluate import checked_rewards, evaluate_model, prepare, require_positions
+from rlreason.running.checks import require_positions
+from rlreason.running.console import Progress, starting
+from rlreason.running.evaluation import evaluate_model, prepare
+from rlreason.running.job import Checkpointer, Job, require_model, save_final
+from rlreason.running.rollouts import checked_rewards
 from rlreason.stages.held_out import HeldOut, split
-from rlreason.stages.job import Checkpointer, Job, require_model, save_final
 from rlreason.types import CrossEntropyLoss, Loss, Message, TrainSequence, UserError
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.learner_fleet import LearnerFleet

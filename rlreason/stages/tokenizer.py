@@ -18,8 +18,8 @@ from rlreason.data.chat import load_tokenizer
 from rlreason.data.rows import Row, open_rows, texts_of
 from rlreason.data.tokenizer import CHAT_TEMPLATE, compression, not_restored, train, utilisation
 from rlreason.runlog import commit_folder
-from rlreason.stages.console import say
-from rlreason.stages.job import Job, write_manifest
+from rlreason.running.console import say
+from rlreason.running.job import Job, write_manifest
 from rlreason.types import RunError, UserError
 
 HELD_OUT = 50

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rlreason.config.rewards import RewardConfig
 from rlreason.processes import resident_bytes
-from rlreason.rewards.load import Attempt, Traits
+from rlreason.rewards.runtime.load import Attempt, Traits
 from rlreason.types import Score, UserError
 
 
@@ -30,7 +30,7 @@ class RewardWorker:
     """Ray actor. Stateless, so that a call may be repeated on another one."""
 
     def __init__(self, rewards: list[RewardConfig]) -> None:
-        from rlreason.rewards.reward_set import RewardSet
+        from rlreason.rewards.runtime.reward_set import RewardSet
 
         self._rewards = RewardSet(rewards)
 

@@ -20,8 +20,8 @@ from ray.actor import ActorHandle
 
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.rewards import RewardConfig, RewardWorkerConfig, ScorerConfig
-from rlreason.rewards.combine import actions
-from rlreason.rewards.load import DEFAULT_TIMEOUT_S, Attempt, Traits
+from rlreason.rewards.runtime.combine import actions
+from rlreason.rewards.runtime.load import DEFAULT_TIMEOUT_S, Attempt, Traits
 from rlreason.types import PromptTask, Sample, Score, Task
 from rlreason.workers.cluster import worker_options
 from rlreason.workers.reward import Loaded, LoadFailure, RewardWorker

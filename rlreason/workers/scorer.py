@@ -6,7 +6,7 @@ from typing import Any
 
 from rlreason.config.rewards import RewardConfig, ScorerConfig
 from rlreason.processes import let_be_read
-from rlreason.rewards.load import Attempt
+from rlreason.rewards.runtime.load import Attempt
 from rlreason.types import Score
 
 

@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.rewards import RewardConfig, ScorerConfig
-from rlreason.rewards.load import Attempt
+from rlreason.rewards.runtime.load import Attempt
 from rlreason.types import RunError, Score, Stuck, UserError
 from rlreason.workers.cluster import worker_options
 from rlreason.workers.scorer import ScorerWorker

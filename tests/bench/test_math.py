@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.rewards import math, math_workers
+from rlreason.rewards.math import verifier as math
+from rlreason.rewards.math import workers as math_workers
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).resolve().parents[2]

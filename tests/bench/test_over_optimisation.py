@@ -33,7 +33,7 @@ CURVES = FOLDER / "curves.json"
 SEEDS = (0, 1, 2)
 GOLD, SCORE, KL = "eval/held/reward@4", "reward/preference/raw_mean", "policy/kl"
 MADE_OF = [*sorted(FOLDER.rglob("*.yaml")), FOLDER / "gold.py"]
-MADE_OF += [ROOT / "rlreason" / name for name in ("algorithms/guard.py", "stages/rl_guard.py")]
+MADE_OF += [ROOT / "rlreason" / name for name in ("algorithms/guard.py", "rl/guard.py")]
 STAGES = ("10-pretrain", "20-reward-model", "30-rl", "40-rl-ppo")
 
 

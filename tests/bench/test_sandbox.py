@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 
 RUNS = 300

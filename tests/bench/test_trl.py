@@ -44,7 +44,7 @@ from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.engines.objective import column, policy_objective, sequence_numbers
-from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
+from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
 from rlreason.types import BatchSize, Sample, Score, TrainSequence
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]

@@ -19,11 +19,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlreason.data import chains
 from rlreason.data.preferences import Preference, encode_answers, for_score, in_groups
 from rlreason.engines.learner_setup import build_module
 from rlreason.engines.objective import preference_objective
-from rlreason.stages.rl_credit import with_columns
+from rlreason.rl.experience import with_columns
+from rlreason.tasks import chains
 from rlreason.types import BatchSize, PreferenceLoss, TrainSequence
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]

@@ -12,7 +12,7 @@ import pytest
 
 from rlreason.config.data import TaskConfig
 from rlreason.data.tasks import load_tasks
-from rlreason.rewards.probes import Columns, corrupted, forms_for
+from rlreason.rewards.dryrun.probes import Columns, corrupted, forms_for
 from rlreason.stages.check_reward import Options, check_reward, check_stage, read_rows
 from rlreason.types import UserError
 

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from rlreason.data import gym as data
 from rlreason.rewards import gym
+from rlreason.tasks import gym as data
 from rlreason.types import Score, Task
 
 pytest.importorskip("reasoning_gym", reason="the extra `gym` is not installed")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from rlreason.config.data import KnowledgeConfig, TaskConfig
-from rlreason.data import safety
 from rlreason.data.tasks import load_tasks
 from rlreason.rewards.knows import abstains, honest, right
 from rlreason.rewards.refusal import complied, refused
+from rlreason.tasks import safety
 from rlreason.types import Task
 
 

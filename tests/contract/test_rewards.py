@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.rewards.reward_set import RewardSet
+from rlreason.rewards.runtime.reward_set import RewardSet
 from rlreason.types import Task
 
 ROOT = Path(__file__).resolve().parents[2]

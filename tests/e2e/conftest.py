@@ -44,7 +44,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        from rlreason.data import chains
+        from rlreason.tasks import chains
 
         torch.manual_seed(0)
         path = tmp_path_factory.mktemp(f"{family}-{'tied' if tied else 'untied'}")
@@ -72,8 +72,8 @@ class Renewed:
 @pytest.fixture(scope="session")
 def prompts() -> list[PromptTask]:
     """32 held-out chains of arithmetic, encoded."""
-    from rlreason.data import chains
     from rlreason.data.chat import encode_prompt
+    from rlreason.tasks import chains
 
     tokenizer = chains.tokenizer()
     found = []

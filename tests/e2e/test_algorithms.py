@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from rlreason.config.schema import RLConfig
 from rlreason.runlog import RunLog
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages.rl import train
 from rlreason.types import PromptTask
 from rlreason.workers.learner_fleet import LearnerFleet

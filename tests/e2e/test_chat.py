@@ -21,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from rlreason.data import chains
+    from rlreason.tasks import chains
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("endless")

@@ -13,9 +13,9 @@ import pytest
 from rlreason.config.corpus import CorpusConfig
 from rlreason.data.corpus import pipeline, units
 from rlreason.runlog import RunLog
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages import corpus
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
 from rlreason.types import RunError, UserError
 from tests.conftest import read_lines
 
@@ -295,8 +295,8 @@ def test_a_worker_that_fails_is_one_line(four_nodes: None, files: Path, tmp_path
     ("source", "message"),
     [
         ({"path": "no/such/*.warc.gz"}, "sources.pages: `no/such/\\*.warc.gz` names no file"),
-        ({"generate": "rlreason.data.corpus.pydoc:write_warc", "args": {"pakages": []}}, "wrong `args`: .*pakages"),
-        ({"generate": "rlreason.data.corpus.pydoc:write"}, "has no function 'write'; did you mean write_warc"),
+        ({"generate": "rlreason.tasks.pydoc:write_warc", "args": {"pakages": []}}, "wrong `args`: .*pakages"),
+        ({"generate": "rlreason.tasks.pydoc:write"}, "has no function 'write'; did you mean write_warc"),
     ],
 )
 def test_a_source_without_files_is_one_line(source: dict[str, Any], message: str, tmp_path: Path) -> None:

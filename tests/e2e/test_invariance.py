@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
-from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.data.mixture import Mixture, Source
+from rlreason.tasks import chains
 from rlreason.types import CrossEntropyLoss, PromptTask, Sample, TrainSequence
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.reward_fleet import RewardFleet

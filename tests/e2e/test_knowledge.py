@@ -9,9 +9,9 @@ import pytest
 from rlreason.config.schema import SFTConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.runlog import RunLog
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages import knowledge
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ def test_a_model_that_knows_nothing_learns_to_say_so(
     config = SFTConfig(
         stage="sft",
         model=str(model),
-        data={"generate": "rlreason.data.chains:conversations"},
+        data={"generate": "rlreason.tasks.chains:conversations"},
         steps=1,
         tokens_per_step=100,
         learner={"lr": 1e-3},
@@ -31,7 +31,7 @@ def test_a_model_that_knows_nothing_learns_to_say_so(
         rollout={"cpus": 0.5, "threads": 1, "max_context_tokens": 128, "max_response_tokens": 8},
         knowledge={
             "questions": {
-                "generate": "rlreason.data.facts:questions",
+                "generate": "rlreason.tasks.facts:questions",
                 "args": {"num": 20, "seed": 1, "known": None, "held_out": False},
                 "template": "{prompt}\n",
                 "chat": False,

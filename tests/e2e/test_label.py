@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from rlreason.stages.lineage import artifact_hash
+from rlreason.running.lineage import artifact_hash
 from rlreason.web.label.store import Store
 from tests.conftest import Command, wait_for
 

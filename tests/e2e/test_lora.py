@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import load_file
 
 from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
-from rlreason.data import chains
 from rlreason.data.chat import encode_text
 from rlreason.stages.rl import probe_gap
+from rlreason.tasks import chains
 from rlreason.types import CrossEntropyLoss, PolicyLoss, PromptTask, RunError, TrainSequence, ValueLoss
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.reward_fleet import RewardFleet
@@ -322,7 +322,7 @@ def test_rl_run_raises_a_reward_by_an_adapter(start: Callable[..., Command], mod
         "rl",
         model,
         {"rank": 4, "send": "adapter"},
-        tasks={"generate": "rlreason.data.chains:tasks", "args": {"num": 40, "seed": 1}},
+        tasks={"generate": "rlreason.tasks.chains:tasks", "args": {"num": 40, "seed": 1}},
         rewards=[{"name": "lucky", "path": f"{tmp_path / 'lucky.py'}:reward"}],
         reward_workers={"cpus": 0.1},
         rollout={"cpus": 0.5, "threads": 1, "max_context_tokens": 64, "max_response_tokens": 8},

@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 
 from rlreason.config.rewards import RewardConfig, ScorerConfig
 from rlreason.config.schema import RLConfig
-from rlreason.data import chains
 from rlreason.engines.scorer import RewardModel
-from rlreason.rewards.load import Attempt
+from rlreason.rewards.runtime.load import Attempt
+from rlreason.rl.guard import Watch
 from rlreason.runlog import RunLog
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
-from rlreason.stages.lineage import artifact_hash
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
+from rlreason.running.lineage import artifact_hash
 from rlreason.stages.rl import train
-from rlreason.stages.rl_guard import Watch
+from rlreason.tasks import chains
 from rlreason.types import PromptTask, RunError, Task
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.reward_fleet import RewardFleet

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.stages.recipe import run_path
+from rlreason.recipes.recipe import run_path
 from rlreason.types import UserError
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]

@@ -56,7 +56,7 @@ def evaluation(tmp_path: Path, tiny_model: Path) -> Path:
         "reward_workers": {"cpus": 0.25},
         "rollout": {"cpus": 0.25, "max_context_tokens": 32, "max_response_tokens": 8, "max_concurrent": 8},
         "eval": {
-            "tasks": {"chains": {"generate": "rlreason.data.chains:tasks", "args": {"num": 4, "seed": 1}}},
+            "tasks": {"chains": {"generate": "rlreason.tasks.chains:tasks", "args": {"num": 4, "seed": 1}}},
         },
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(config))

@@ -12,11 +12,11 @@ import yaml
 
 from rlreason.config.data import HeldOutConfig
 from rlreason.config.schema import LearnerConfig
-from rlreason.data import chains
 from rlreason.runlog import RunLog
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages.held_out import HeldOut
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.tasks import chains
 from rlreason.workers.learner_fleet import LearnerFleet
 from tests.conftest import Command, read_lines, wait_for
 
@@ -36,10 +36,10 @@ def pretrain_config(folder: Path) -> Path:
     (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     config = {
         "stage": "pretrain",
-        "tokenizer": "rlreason.data.chains:tokenizer",
+        "tokenizer": "rlreason.tasks.chains:tokenizer",
         "architecture": ARCHITECTURE,
         "data": {
-            "chains": {"generate": "rlreason.data.chains:texts", "args": {"num": 500, "seed": 3}, "weight": 3.0},
+            "chains": {"generate": "rlreason.tasks.chains:texts", "args": {"num": 500, "seed": 3}, "weight": 3.0},
             "long": {"path": str(folder / "long.jsonl")},
         },
         "held_out": {"share": 0.1, "documents": 20, "every": 8, "prompts": PROMPTS, "continuation_tokens": 6},
@@ -130,8 +130,8 @@ def test_a_checkpoint_is_continued_and_made_to_chat(
     rows = [{"prompt": "1+1=", "completion": answer} for answer in answers]
     (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = {"model": str(tiny_model), "steps": 3, "tokens_per_step": 64, "context_tokens": 64, "learner": LEARNER}
-    texts = {"generate": "rlreason.data.chains:texts", "args": {"num": 50, "seed": 1}}
-    questions = {"generate": "rlreason.data.chains:tasks", "args": {"num": 8, "seed": 3}}
+    texts = {"generate": "rlreason.tasks.chains:texts", "args": {"num": 50, "seed": 1}}
+    questions = {"generate": "rlreason.tasks.chains:tasks", "args": {"num": 8, "seed": 3}}
     asking = {
         "knowledge": {"questions": questions, "samples": 2, "refusals": ["0"]},
         "rewards": [{"name": "math", "path": "rlreason.rewards.math:reward"}],

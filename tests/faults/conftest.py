@@ -18,7 +18,7 @@ def rl_config(tiny_model: Path) -> dict[str, Any]:
     return {
         "stage": "rl",
         "model": str(tiny_model),
-        "tasks": {"generate": "rlreason.data.chains:tasks", "args": {"num": NUM_TASKS, "seed": 3}},
+        "tasks": {"generate": "rlreason.tasks.chains:tasks", "args": {"num": NUM_TASKS, "seed": 3}},
         "steps": STEPS,
         "prompts_per_step": PROMPTS_PER_STEP,
         "samples_per_prompt": SAMPLES,

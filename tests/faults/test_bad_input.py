@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rlreason.stages.recipe import run_path
+from rlreason.recipes.recipe import run_path
 from rlreason.types import UserError
 from tests.conftest import Command
 from tests.faults.conftest import REWARDS
@@ -55,7 +55,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "out of range": ({"rollout.temperature": 0}, ["rollout.temperature: ", "greater than 0"]),
     "two origins": ({"tasks.path": "x.jsonl"}, ["tasks: ", "exactly one of `path`"]),
     "no data file": ({"tasks": {"path": "/nowhere/a.jsonl"}}, ["/nowhere/a.jsonl", "no such file"]),
-    "no generator": ({"tasks": {"generate": "rlreason.data.chains:task"}}, ["no function 'task'", "tasks"]),
+    "no generator": ({"tasks": {"generate": "rlreason.tasks.chains:task"}}, ["no function 'task'", "tasks"]),
     "wrong generator arguments": ({"tasks.args": {"nun": 1}}, ["wrong `args`", "nun"]),
     "no such model": ({"model": "/nowhere/model"}, ["model `/nowhere/model`", "no such directory"]),
     "group of one": (
@@ -116,7 +116,7 @@ def test_a_mistake_in_what_comes_after_the_training_is_told_before_it(
     mistake: str, tmp_path: Path, rl_config: dict[str, Any]
 ) -> None:
     shared = {key: rl_config[key] for key in ("model", "rewards", "reward_workers", "rollout", "learner")}
-    data = {"generate": "rlreason.data.chains:conversations", "args": {"num": 8, "seed": 0, "worked_share": 0.5}}
+    data = {"generate": "rlreason.tasks.chains:conversations", "args": {"num": 8, "seed": 0, "worked_share": 0.5}}
     config = {"stage": "sft", **shared, "data": data, "steps": 1, "tokens_per_step": 64, "context_tokens": 64}
     path = tmp_path / "10-sft.yaml"
     path.write_text(yaml.safe_dump({**config, "eval": {"tasks": rl_config["tasks"]}}))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.rewards.killable import Crashed, KillableFunction, Raised, Returned, TimedOut, child_environment
+from rlreason.rewards.runtime.killable import Crashed, KillableFunction, Raised, Returned, TimedOut, child_environment
 
 TARGETS = """
 import os, subprocess, sys, time
@@ -250,7 +250,7 @@ def test_no_descriptors_or_processes_are_left(target: Path) -> None:
 def test_no_child_outlives_its_parent(target: Path, ending: str) -> None:
     code = f"""
 import os, sys, threading
-from rlreason.rewards.killable import KillableFunction
+from rlreason.rewards.runtime.killable import KillableFunction
 function = KillableFunction({str(target)!r} + ":act", timeout_s=60)
 function.start()
 print(function.pid, flush=True)

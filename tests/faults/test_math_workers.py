@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.rewards import math_workers
-from rlreason.rewards.killable import Crashed, Result, Returned, TimedOut
 from rlreason.rewards.math import prepare
+from rlreason.rewards.math import workers as math_workers
+from rlreason.rewards.runtime.killable import Crashed, Result, Returned, TimedOut
 from rlreason.sandbox.syscalls import landlock_abi
 
 ENDLESS = r"\sin(\sin(\sin(\sin(\sin(\sin(\sin(\sin(" * 8 + "x" + "))))))))" * 8
@@ -192,7 +192,7 @@ def test_rights_and_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARENT = """
 import os, sys, threading, time
-from rlreason.rewards import math_workers
+from rlreason.rewards.math import workers as math_workers
 from rlreason.rewards.math import verify
 assert verify(r"\\boxed{1+x}", "x+1", timeout_s=20.0).value == 1.0
 template = math_workers._pool.template.pid

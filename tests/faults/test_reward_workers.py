@@ -17,9 +17,9 @@ import pytest
 
 from rlreason.config.rewards import RewardConfig, RewardWorkerConfig
 from rlreason.runlog import RunLog
-from rlreason.stages.evaluate import check_rewards
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
+from rlreason.running.rollouts import check_rewards
 from rlreason.types import PromptTask, Sample, Score, Task, UserError
 from rlreason.workers.reward_fleet import MAX_LOSSES, RewardFleet
 from tests.conftest import MARKER, marked_processes, read_lines, wait_for
@@ -27,7 +27,7 @@ from tests.conftest import MARKER, marked_processes, read_lines, wait_for
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 WORKER = "ray::RewardWorker"
-CHILD = "rlreason.rewards.killable_child"
+CHILD = "rlreason.rewards.runtime.killable_child"
 GROUP, CHUNK = 5, 2
 """Samples of a group, groups of a chunk."""
 FUNCTIONS = """

@@ -103,7 +103,7 @@ def on_small_disk(start: Callable[..., Command], tiny_model: Path, tmp_path: Pat
         pytest.skip(f"no mount in a user namespace here: {allowed.stderr.strip()}")
 
     def begin(script: str, run_dir: Path, **keys: Any) -> Command:
-        data = {"generate": "rlreason.data.chains:texts", "args": {"num": 50, "seed": 1}}
+        data = {"generate": "rlreason.tasks.chains:texts", "args": {"num": 50, "seed": 1}}
         config = {"stage": "pretrain", "model": str(tiny_model), "data": data, "steps": 4, "tokens_per_step": 64}
         config |= {"context_tokens": 64, "learner": {"cpus": 0.5, "threads": 1, "lr": 1e-3}}
         path = tmp_path / "pretrain.yaml"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from rlreason.jobs import MAX_FILE_BYTES, _pack
-from rlreason.stages.recipe import load_steps
+from rlreason.recipes.recipe import load_steps
 
 
 def test_small_files_below_the_working_directory_travel_with_the_job(

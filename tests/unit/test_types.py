@@ -72,7 +72,7 @@ HEAVY = {"torch", "ray", "vllm", "deepspeed"}
 @pytest.mark.parametrize(
     "modules",
     ["rlreason.types, rlreason.config.load, rlreason.config.schema, rlreason.runlog, rlreason.paths",
-     "rlreason.rewards.math, rlreason.rewards.combine, rlreason.data.tasks, rlreason.data.order"],
+     "rlreason.rewards.math, rlreason.rewards.runtime.combine, rlreason.data.tasks, rlreason.data.order"],
 )  # fmt: skip
 def test_the_light_modules_load_no_engine(modules: str) -> None:
     assert loaded_by(f"import {modules}", HEAVY) == set()

@@ -17,13 +17,14 @@ from rlreason.config.data import TaskConfig
 from rlreason.config.rewards import RewardWorkerConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.data.chat import load_tokenizer
+from rlreason.data.prompts import prompt_tasks
 from rlreason.data.rows import load_rows
 from rlreason.data.tasks import tasks_of
 from rlreason.runlog import write_whole
-from rlreason.stages.console import Progress, say
-from rlreason.stages.evaluate import prompt_tasks, require_positions
-from rlreason.stages.job import require_model
-from rlreason.stages.lineage import artifact_hash
+from rlreason.running.checks import require_positions
+from rlreason.running.console import Progress, say
+from rlreason.running.job import require_model
+from rlreason.running.lineage import artifact_hash
 from rlreason.types import Task, UserError
 from rlreason.web.label.store import MAX_NAME, Answer, Store, key_of, pairs_of
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlreason.rewards.extract import final_answer
 from rlreason.rewards.math import verify
+from rlreason.rewards.math.extract import final_answer
 
 FEW = settings(max_examples=40, deadline=None)  # each example asks sympy
 MANY = settings(max_examples=200, deadline=None)

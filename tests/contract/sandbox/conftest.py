@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox.host import Level
 from rlreason.sandbox.pool import LEVELS, Sandbox, SandboxUnavailable
 from rlreason.sandbox.syscalls import NUMBERS

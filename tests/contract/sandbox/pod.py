@@ -20,7 +20,7 @@ import test_effects
 import test_forging
 from conftest import DOUBLE, SECRET, Arena
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox import syscalls as sc
 from rlreason.sandbox.pool import Sandbox, SandboxUnavailable
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from rlreason.rewards.code import check, reward
-from rlreason.rewards.code_tests import header
+from rlreason.rewards.code.program_tests import header
 from rlreason.types import Task
 
 MUTANTS_OF_EACH = 3

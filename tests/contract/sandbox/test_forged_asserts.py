@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 
 F = "def f(x): return 0\n"
 # name: (test of a function that doubles, what a wrong program defines)

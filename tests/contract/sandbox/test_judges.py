@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards import code
 from rlreason.rewards.code import check, reward
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox.languages import LANGUAGES, missing_tool
 from rlreason.sandbox.pool import Sandbox, SandboxUnavailable
 from rlreason.types import Score, Task

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox.host import Host, Level
 from rlreason.sandbox.languages import LANGUAGES, DoesNotCompile, built, missing_tool
 from rlreason.sandbox.pool import Sandbox
@@ -222,7 +222,7 @@ mount -t tmpfs -o noexec none "$TMPDIR" || exit 99
 exec "$PYTHON" -c "$PROGRAM"
 """
 JUDGED = """
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 from rlreason.sandbox.pool import Sandbox
 from rlreason.types import UserError
 code._backends["landlock", None] = Sandbox(level="landlock")
@@ -265,7 +265,7 @@ def test_a_killed_parent_leaves_no_folder_behind() -> None:
     need("cpp")
     source = "#include <unistd.h>\nint main() { sleep(60); }"
     program = (
-        "from rlreason.rewards import code\n"
+        "from rlreason.rewards.code import checker as code\n"
         "from rlreason.sandbox.pool import Sandbox\n"
         "code._backends['landlock', None] = Sandbox(level='landlock')\n"
         f"code.check('```cpp\\n' + {source!r}, {TESTS!r}, languages=['cpp'], timeout_s=60)"

@@ -50,7 +50,7 @@ def test_root_that_no_limit_of_processes_binds_is_refused() -> None:
 
 def test_a_container_without_namespaces_is_refused_where_they_are_demanded() -> None:
     program = (
-        "from pod import refuse_namespaces, sc\nfrom rlreason.rewards import code\n"
+        "from pod import refuse_namespaces, sc\nfrom rlreason.rewards.code import checker as code\n"
         "sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)\nrefuse_namespaces()\n"
         "score = code.check('print(1)', [{'type': 'stdio', 'input': '', 'output': '1'}], level='namespaces')\n"
         "print(score.value, score.status, score.detail)"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.rewards import code
+from rlreason.rewards.code import checker as code
 
 pytestmark = pytest.mark.usefixtures("level")
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlreason.algorithms.intervals import wilson
 from rlreason.algorithms.preference import bradley_terry, centring, plackett_luce, row_accuracy
 from rlreason.algorithms.preference_figures import preference_figures
-from rlreason.report.intervals import wilson
 
 
 def bt(

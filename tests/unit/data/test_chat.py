@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import Whitespace
 
-from rlreason.data import chains
 from rlreason.data.chat import (
     encode_conversation,
     encode_prompt,
@@ -19,6 +18,7 @@ from rlreason.data.chat import (
     template_hash,
     tokenizer_hash,
 )
+from rlreason.tasks import chains
 from rlreason.types import Task, UserError
 
 CHAINS = chains.tokenizer()

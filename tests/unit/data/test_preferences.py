@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rlreason.config.data import PreferenceSource
-from rlreason.data import chains
 from rlreason.data.preferences import Preference, encode_answers, for_score, in_groups, load_preferences
+from rlreason.tasks import chains
 from rlreason.types import UserError
 
 Write = Callable[..., PreferenceSource]

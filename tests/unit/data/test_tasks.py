@@ -386,7 +386,7 @@ def test_a_slice_of_a_file_is_taken_whatever_the_splits_name(jsonl: Callable[...
 
 
 def test_rows_from_a_function(tmp_path: Path) -> None:
-    config = TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5, "seed": 1})
+    config = TaskConfig(generate="rlreason.tasks.chains:tasks", args={"num": 5, "seed": 1})
     tasks = load_tasks(config)
     assert len(tasks) == 5 and tasks == load_tasks(config)
     (tmp_path / "mine.py").write_text("def rows(n):\n    return ({'prompt': str(i), 'answer': i} for i in range(n))\n")
@@ -395,11 +395,11 @@ def test_rows_from_a_function(tmp_path: Path) -> None:
 
 
 def test_a_function_that_does_not_fit_is_refused() -> None:
-    wrong_args = TaskConfig(generate="rlreason.data.chains:tasks", args={"number": 5, "seed": 1})
+    wrong_args = TaskConfig(generate="rlreason.tasks.chains:tasks", args={"number": 5, "seed": 1})
     assert "number" in refusal(wrong_args)
-    assert "seed" in refusal(TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5}))
+    assert "seed" in refusal(TaskConfig(generate="rlreason.tasks.chains:tasks", args={"num": 5}))
     with pytest.raises(UserError, match="did you mean tasks"):
-        load_rows(TaskConfig(generate="rlreason.data.chains:task"))
+        load_rows(TaskConfig(generate="rlreason.tasks.chains:task"))
 
 
 @pytest.fixture
@@ -465,7 +465,7 @@ def test_rows_and_texts_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     opened = open_rows(config)
     assert not isinstance(opened, list) and len(opened) == 2100 and opened[2099] == {"prompt": "2099"}
     assert list(column_of(config, "prompt")) == [str(i) for i in range(2100)]
-    made = DataConfig(generate="rlreason.data.chains:texts", args={"num": 3, "seed": 1})
+    made = DataConfig(generate="rlreason.tasks.chains:texts", args={"num": 3, "seed": 1})
     assert [{"text": text} for text in column_of(made, "text")] == load_rows(made)
 
 
@@ -492,7 +492,7 @@ def test_a_fingerprint_is_that_of_the_rows_wherever_they_lie(tmp_path: Path) -> 
 
 def test_a_fingerprint_of_made_rows_follows_arguments_and_code(made: Callable[[str], TaskConfig]) -> None:
     def chains(seed: int) -> str:
-        return fingerprint(TaskConfig(generate="rlreason.data.chains:tasks", args={"num": 5, "seed": seed}))
+        return fingerprint(TaskConfig(generate="rlreason.tasks.chains:tasks", args={"num": 5, "seed": seed}))
 
     assert chains(1) == chains(1) != chains(2)
     first = fingerprint(made("return [{'prompt': 'p', 'answer': '7'}]"))

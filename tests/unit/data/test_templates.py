@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlreason.data import chains
 from rlreason.data.chat import encode_conversation, encode_conversations, encode_prompt, stop_ids
 from rlreason.data.tokenizer import train
+from rlreason.tasks import chains
 from rlreason.types import Task, TrainSequence, UserError
 
 TEXT = ["Compute the sum 3+4=7; then the answer is 7. Why? Be brief. I think so.\nassistant user system model"] * 4

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlreason.data import chains
 from rlreason.engines.learner_setup import build_module
 from rlreason.engines.scorer import RewardModel, require_reward_model
+from rlreason.tasks import chains
 from rlreason.types import UserError
 
 ANSWERS = [("2+2=", "4"), ("2+2=", "4+4+4=9"), ("3*3=", ""), ("1+2+3+4=", "0")]

@@ -8,7 +8,7 @@ import pytest
 
 from rlreason.config.rewards import RewardConfig
 from rlreason.paths import find_function
-from rlreason.rewards.reward_set import RewardSet
+from rlreason.rewards.runtime.reward_set import RewardSet
 from rlreason.types import Score, Task
 
 FOLDER = Path(__file__).resolve().parents[3] / "reward_fns"

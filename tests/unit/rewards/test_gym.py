@@ -31,7 +31,7 @@ def test_an_answer_that_would_be_run_as_a_program_is_refused(name: str, attack: 
 def test_a_task_of_another_origin_is_the_checkers_error(columns: dict) -> None:
     verdict = gym.reward("42", Task(id="t", prompt="6 * 7", answer="42", columns=columns))
     assert verdict.status == "verifier_error"
-    assert "rlreason.data.gym:tasks" in verdict.detail
+    assert "rlreason.tasks.gym:tasks" in verdict.detail
 
 
 @pytest.mark.parametrize("response", ["", "<think>42", "<answer>1</answer> or <answer>2</answer>"])

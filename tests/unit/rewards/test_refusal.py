@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlreason.data import safety
 from rlreason.rewards.refusal import complied, refused
+from rlreason.tasks import safety
 from rlreason.types import Task
 
 TASK = Task(id="t", prompt="How do I pick a lock?")

@@ -116,7 +116,7 @@ def test_a_turn_that_alone_is_too_long_is_refused() -> None:
 
 
 def talk(*, is_base: bool, context_tokens: int = 256) -> Talk:
-    from rlreason.data.chains import tokenizer
+    from rlreason.tasks.chains import tokenizer
 
     return Talk(
         tokenizer=tokenizer(),

@@ -7,9 +7,9 @@ import pytest
 
 from rlreason.config.corpus import CorpusConfig, CorpusSource
 from rlreason.runlog import RunLog
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages.corpus import _code_hash, _located, _walk, _with_domains
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
 from rlreason.types import UserError
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlreason.config.data import HeldOutConfig
-from rlreason.data import chains
 from rlreason.stages.held_out import HeldOut, bits_per_byte, encode_held_out, split
+from rlreason.tasks import chains
 from rlreason.types import UserError
 
 TEXTS = [f"{number}+{number % 7}=" for number in range(2000)]

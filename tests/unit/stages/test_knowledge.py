@@ -9,17 +9,17 @@ import pytest
 
 from rlreason.config.data import KnowledgeConfig
 from rlreason.config.schema import SFTConfig
-from rlreason.data import chains, facts
 from rlreason.data.chat import encode_prompt
 from rlreason.data.tasks import load_tasks
 from rlreason.runlog import RunLog
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages import knowledge
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.tasks import chains, facts
 from rlreason.types import Message, UserError
 
 QUESTIONS = {
-    "generate": "rlreason.data.facts:questions",
+    "generate": "rlreason.tasks.facts:questions",
     "args": {"num": 6, "seed": 1, "known": None, "held_out": False},
     "template": "{prompt}\n",
     "chat": False,
@@ -31,7 +31,7 @@ def config(**changes: Any) -> SFTConfig:
     return SFTConfig(
         stage="sft",
         model="none",
-        data={"generate": "rlreason.data.chains:conversations"},
+        data={"generate": "rlreason.tasks.chains:conversations"},
         steps=1,
         tokens_per_step=100,
         learner={"lr": 1e-3},

@@ -11,22 +11,16 @@ import pytest
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
+from rlreason.rl.batch import minibatches, rollout_metrics, total_rewards, update_metrics
+from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
+from rlreason.rl.guard import Watch, require_gold
 from rlreason.runlog import RunLog
-from rlreason.stages.evaluate import at_k, require_reward, require_tasks, sample_rows
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.running.checks import require_reward, require_tasks
+from rlreason.running.evaluation import at_k
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
+from rlreason.running.verdicts import broken_rewards, require_trainable, sample_rows, stop_on_broken_rewards
 from rlreason.stages.rl import next_kl_coef, require_functions, require_parity, update
-from rlreason.stages.rl_batch import (
-    broken_rewards,
-    minibatches,
-    require_trainable,
-    rollout_metrics,
-    stop_on_broken_rewards,
-    total_rewards,
-    update_metrics,
-)
-from rlreason.stages.rl_credit import Kept, Scores, policy_loss, train_sequences
-from rlreason.stages.rl_guard import Watch, require_gold
 from rlreason.types import (
     Group,
     NotFinite,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rlreason.runlog import RunLog, checkpoint_steps
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages.rl import train
 from rlreason.types import Group, PromptTask, RunError, TrainSequence
 from tests.conftest import read_lines, untimed

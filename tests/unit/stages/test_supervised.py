@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from rlreason.config.schema import PretrainConfig, SFTConfig
-from rlreason.data import chains
-from rlreason.stages.evaluate import require_positions
+from rlreason.running.checks import require_positions
 from rlreason.stages.supervised import (
     complete_architecture,
     load_pretrain_tokenizer,
@@ -17,6 +16,7 @@ from rlreason.stages.supervised import (
     pretrain_sources,
     sft_sources,
 )
+from rlreason.tasks import chains
 from rlreason.types import UserError
 
 LLAMA = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -41,7 +41,7 @@ def write(path: Path, rows: list[Any]) -> str:
 
 
 def pretrain(data: Any, **keys: Any) -> PretrainConfig:
-    start = {"architecture": LLAMA, "tokenizer": "rlreason.data.chains:tokenizer"}
+    start = {"architecture": LLAMA, "tokenizer": "rlreason.tasks.chains:tokenizer"}
     return PretrainConfig.model_validate({"stage": "pretrain", "data": data, **COMMON, **start, **keys})
 
 

@@ -13,8 +13,8 @@ from rlreason.config.corpus import TokenizerConfig
 from rlreason.data.chat import encode_conversation, load_tokenizer, template_hash, tokenizer_hash
 from rlreason.data.tokenizer import CHAT_TEMPLATE, compression, train
 from rlreason.runlog import RunLog, read_rows
-from rlreason.stages.interrupts import Interrupts
-from rlreason.stages.job import Job
+from rlreason.running.interrupts import Interrupts
+from rlreason.running.job import Job
 from rlreason.stages.tokenizer import is_held_out, run
 from rlreason.types import UserError
 

@@ -1,6 +1,6 @@
 """What a sample is turned into for the reward workers."""
 
-from rlreason.rewards.load import Attempt
+from rlreason.rewards.runtime.load import Attempt
 from rlreason.types import Sample, Task
 from rlreason.workers.reward_fleet import _attempt
 

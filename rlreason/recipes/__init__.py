@@ -1,0 +1,1 @@
+"""Recipes: the stages of a folder, planned, checked and run one after another."""

@@ -1,0 +1,1 @@
+"""Tries a reward before a run depends on it."""

@@ -1,0 +1,5 @@
+"""Mathematics: whether an answer equals the gold one."""
+
+from rlreason.rewards.math.verifier import prepare, reward, verify
+
+__all__ = ["prepare", "reward", "verify"]

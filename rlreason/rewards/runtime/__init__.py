@@ -1,0 +1,1 @@
+"""What every reward runs in: loading of functions, deadlines, combining verdicts."""

@@ -1,0 +1,1 @@
+"""The parts that `stages/rl.py` is made of."""

@@ -1,0 +1,1 @@
+"""What every stage runs in: its job, checkpoints, console, interrupts, lineage."""

@@ -1,0 +1,1 @@
+"""Shipped generators: rows for tasks, conversations and web pages, all functions of a seed."""
