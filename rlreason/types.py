@@ -188,21 +188,39 @@ class PromptTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """All samples of one task, judged.
+class Judged:
+    """A sample and what its verdicts come to, settled once, where they arrive (`rewards.runtime.combine.Judge`)."""
 
-    Example: Group(task=task, samples=(a, b), scores=({"math": Score(...)}, {"math": Score(...)}))
-    """
+    sample: Sample
+    scores: Mapping[str, Score]
+    """Verdicts by reward, in the order of the rewards; only of those that apply to the task."""
+    reward: float | None
+    """The combined reward; None where a check did not work."""
+    left_out: str = ""
+    """Why the sample is not trained on; "" where it is."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """What each reward counts with. A check that did not work is absent, unless the configuration makes it a zero."""
+    broken: tuple[str, ...] = ()
+    """Rewards whose checker is to blame for the missing verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All samples of one task, judged."""
 
     task: Task
-    samples: tuple[Sample, ...]
-    scores: tuple[Mapping[str, Score], ...]
-    """One mapping a sample: reward name to verdict."""
-    greedy: Mapping[str, Score] | None = None
-    """Verdicts on the greedy answer, where the algorithm asks for one."""
+    judged: tuple[Judged, ...]
+    greedy: Judged | None = None
+    """The greedy response to the same prompt, where the advantage compares with it."""
 
-    def __post_init__(self) -> None:
-        assert len(self.samples) == len(self.scores), "samples and scores differ in number"
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(one.sample for one in self.judged)
+
+    @property
+    def kept(self) -> tuple[Judged, ...]:
+        """The samples that are trained on."""
+        return tuple(one for one in self.judged if not one.left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,6 +209,11 @@ class AlgorithmConfig(Strict):
     """Control experiment: rewards are permuted over the whole batch, so that nothing can be learned from them."""
 
     @property
+    def needs_greedy(self) -> bool:
+        """The advantage compares each sample with the greedy response to its prompt."""
+        return self.advantage == "remax"
+
+    @property
     def updates_per_step(self) -> int:
         return self.epochs * self.minibatches
 

@@ -1,28 +1,19 @@
-"""Judged groups: their rewards, which samples count, mini-batches, metrics. Pure functions; the RL loop calls them.
-
-Notation: G = samples of a group.
-"""
+"""Judged groups: whether they teach, mini-batches, metrics. Pure functions; the RL loop calls them."""
 
 import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator
 
-from rlreason.config.rewards import CombineConfig, RewardConfig
-from rlreason.rewards.runtime.combine import actions, broken, combine, is_left_out, value_of
 from rlreason.types import Group, TrainSequence
 
 
-def total_rewards(groups: list[Group], rewards: list[RewardConfig], rule: CombineConfig) -> list[list[float]]:
-    """One number for each sample."""
-    return [[combine(scores, rewards, rule) for scores in group.scores] for group in groups]
-
-
-def kept_places(group: Group, rewards: list[RewardConfig]) -> list[int]:
-    """Places of the samples that are trained on; none where one of them drops the group."""
-    if any("drop_group" in actions(scores, rewards).values() for scores in group.scores):
-        return []
-    return [i for i, scores in enumerate(group.scores) if not is_left_out(scores, rewards)]
+def teaches(group: Group, *, by_reward: bool = False) -> bool:
+    """The rewards of its samples are not all equal, so that they can be told apart. by_reward: any one reward's are."""
+    kept = group.kept
+    if by_reward:
+        return any(len({one.values[name] for one in kept}) > 1 for name in (kept[0].values if kept else {}))
+    return len({one.reward for one in kept}) > 1
 
 
 def minibatches(
@@ -51,32 +42,22 @@ def num_tokens(groups: list[Group]) -> int:
     return sum(sample.num_response_tokens for group in groups for sample in group.samples)
 
 
-def rollout_metrics(
-    groups: list[Group], totals: list[list[float]], rewards: list[RewardConfig], version: int
-) -> dict[str, float]:
+def rollout_metrics(groups: list[Group], version: int) -> dict[str, float]:
     """Figures of what was sampled and of its verdicts. A mean over no sample is left out."""
-    samples = [sample for group in groups for sample in group.samples]
-    scores = [found for group in groups for found in group.scores]
+    judged = [one for group in groups for one in group.judged]
+    samples = [one.sample for one in judged]
     # A check that broke says nothing about the answer: it counts in error_rate and verdict/, not in the means.
-    flat = [
-        total
-        for group, total_G in zip(groups, totals, strict=True)
-        for found, total in zip(group.scores, total_G, strict=True)
-        if not is_left_out(found, rewards)
-    ]
+    rewards = [one.reward for one in judged if one.reward is not None]
     staleness = [version - sample.policy_version for sample in samples]
-    statuses = Counter(score.status for found in scores for score in found.values())
-    num_broken = sum(bool(broken(found, rewards)) for found in scores)
-    means = {}
-    for reward in rewards:
-        judged = [found[reward.name] for found in scores if reward.name in found]
-        values = [value_of(score) for score in judged if reward.action(score.status) in (None, "zero")]
-        if values:
-            means[f"reward/{reward.name}/mean"] = statistics.fmean(values)
+    statuses = Counter(score.status for one in judged for score in one.scores.values())
+    values: dict[str, list[float]] = {}
+    for one in judged:
+        for name, value in one.values.items():
+            values.setdefault(name, []).append(value)
     return {
-        **({"reward/mean": statistics.fmean(flat), "reward/std": statistics.pstdev(flat)} if flat else {}),
-        **means,
-        "reward/error_rate": num_broken / len(scores),
+        **({"reward/mean": statistics.fmean(rewards), "reward/std": statistics.pstdev(rewards)} if rewards else {}),
+        **{f"reward/{name}/mean": statistics.fmean(found) for name, found in values.items()},
+        "reward/error_rate": sum(bool(one.broken) for one in judged) / len(judged),
         **{f"verdict/{status}": float(count) for status, count in statuses.items()},
         "response/tokens_mean": num_tokens(groups) / len(samples),
         "response/truncated_rate": sum(sample.finish_reason == "length" for sample in samples) / len(samples),

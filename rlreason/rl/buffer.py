@@ -14,7 +14,7 @@ from typing import Any
 
 from rlreason.config.schema import RLConfig
 from rlreason.data.order import rows_between
-from rlreason.rl.experience import teaches
+from rlreason.rl.batch import teaches
 from rlreason.types import Group, PromptTask
 from rlreason.workers.rollout_fleet import Pending, RolloutFleet
 
@@ -36,17 +36,15 @@ class _Drawn:
 
     places: list[int] = field(default_factory=list)
     sampled: list[Pending] = field(default_factory=list)
-    greedy: list[Pending] = field(default_factory=list)
-    """Of the same prompts, where the advantage asks for it."""
 
 
-class Sampler:
-    """Example: sampler = Sampler(config, prompts, rollouts, None); sampler.start(); batch = sampler.collect()"""
+class RolloutBuffer:
+    """Example: buffer = RolloutBuffer(config, prompts, rollouts, None); buffer.start(); batch = buffer.collect()"""
 
     def __init__(
         self, config: RLConfig, prompts: list[PromptTask], rollouts: RolloutFleet, state: dict[str, Any] | None
     ) -> None:
-        """`state` is what an earlier sampler's `state` returned."""
+        """`state` is what an earlier buffer's `state` returned."""
         self._config, self._prompts, self._rollouts = config, prompts, rollouts
         self._next: int = state["next"] if state else 0
         self._again: deque[int] = deque(state["again"] if state else ())
@@ -77,9 +75,6 @@ class Sampler:
             missing = sum(not self._is_kept(group) for group in judged)
             pending = pending + self._draw(drawn, min(missing, self._max_draws - len(drawn.places)))
         groups, metrics = self._rollouts.collect(drawn.sampled)
-        if drawn.greedy:
-            greedy, _ = self._rollouts.collect(drawn.greedy)
-            groups = [replace(group, greedy=best.scores[0]) for group, best in zip(groups, greedy, strict=True)]
         self._under_way.popleft()
         kept = [group for group in groups if self._is_kept(group)]
         if self._config.algorithm.dynamic_sampling:
@@ -87,9 +82,8 @@ class Sampler:
         return Batch(groups=groups, kept=kept, metrics=metrics)
 
     def _is_kept(self, group: Group) -> bool:
-        return self._config.algorithm.dynamic_sampling is None or teaches(
-            group, self._config.rewards, self._config.combine
-        )
+        by_reward = self._config.combine.mode == "gdpo"
+        return self._config.algorithm.dynamic_sampling is None or teaches(group, by_reward=by_reward)
 
     def _draw(self, drawn: _Drawn, num_prompts: int) -> list[Pending]:
         """Sends so many more prompts of the stream for this batch."""
@@ -97,11 +91,11 @@ class Sampler:
             return []
         places = [self._again.popleft() if self._again else self._advance() for _ in range(num_prompts)]
         prompts = [prompt_at(self._prompts, place, self._config.seed) for place in places]
-        sampled = self._rollouts.submit(prompts, num_samples=self._config.samples_per_prompt)
+        sampled = self._rollouts.submit(
+            prompts, num_samples=self._config.samples_per_prompt, with_greedy=self._config.algorithm.needs_greedy
+        )
         drawn.places += places
         drawn.sampled += sampled
-        if self._config.algorithm.advantage == "remax":
-            drawn.greedy += self._rollouts.submit(prompts, num_samples=1, temperature=0.0)
         return sampled
 
     def _advance(self) -> int:

@@ -14,49 +14,38 @@ from torch import Tensor
 
 from rlreason.algorithms import advantages, kl, off_policy
 from rlreason.config.algorithm import BY_LOSS, AlgorithmConfig, OffPolicyConfig
-from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.paths import find_function
 from rlreason.rewards.length import overlong_penalty
-from rlreason.rewards.runtime.combine import combine, is_left_out, value_of
-from rlreason.rl.batch import kept_places
-from rlreason.running.verdicts import MAX_REWARD
-from rlreason.types import Group, PolicyLoss, Sample, Score, TrainSequence, UserError
+from rlreason.rewards.runtime.combine import MAX_REWARD
+from rlreason.types import Group, Judged, PolicyLoss, TrainSequence, UserError
 
 MAX_ADVANTAGE = 1000 * MAX_REWARD
 """Its square fits float32 as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Experience:
     """The samples of one batch that are trained on, shuffled. The lists are aligned."""
 
-    samples: list[Sample]
-    verdicts: list[Mapping[str, Score]]
+    judged: list[Judged]
     groups: list[int]
     """Number of each one's group."""
-    greedy: list[Mapping[str, Score]]
-    """Verdicts on the greedy answer to the same prompt; {} where the algorithm asks for none."""
+    greedy: list[Judged | None]
+    """The greedy response to the same prompt, where the advantage compares with it."""
 
     @classmethod
-    def of(cls, groups: list[Group], rewards: list[RewardConfig], rng: random.Random) -> "Kept":
-        """Without those whose check did not work, as `on_status` says; a greedy answer's counts for its group."""
-        found = [
-            (group.samples[i], group.scores[i], number, group.greedy or {})
-            for number, group in enumerate(groups)
-            if not is_left_out(group.greedy or {}, rewards)
-            for i in kept_places(group, rewards)
-        ]
+    def of(cls, groups: list[Group], rng: random.Random) -> "Experience":
+        found = [(one, number, group.greedy) for number, group in enumerate(groups) for one in group.kept]
         rng.shuffle(found)
-        samples, verdicts, numbers, greedy = (
-            (list(column) for column in zip(*found, strict=True)) if found else ([],) * 4
-        )
-        return cls(samples=samples, verdicts=verdicts, groups=numbers, greedy=greedy)
+        judged, numbers, greedy = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [])
+        return cls(judged=judged, groups=numbers, greedy=greedy)
 
     def sequences(self) -> list[TrainSequence]:
+        samples = [one.sample for one in self.judged]
         return [
             TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, origin=f"{s.task_id} sample {s.index}")
-            for s in self.samples
+            for s in samples
         ]
 
     def group_S(self) -> Tensor:
@@ -75,31 +64,23 @@ class Scores:
     """The critic's values."""
 
 
-def teaches(group: Group, rewards: list[RewardConfig], rule: CombineConfig) -> bool:
-    """Its rewards are not all equal, so that its samples can be told apart."""
-    scores = [group.scores[i] for i in kept_places(group, rewards)]
-    if rule.mode == "gdpo":
-        return any(len({value_of(found[name]) for found in scores}) > 1 for name in (scores[0] if scores else {}))
-    return len({combine(found, rewards, rule) for found in scores}) > 1
-
-
 def train_sequences(
-    kept: Kept,
+    experience: Experience,
     scores: Scores,
     algorithm: AlgorithmConfig,
-    rewards: list[RewardConfig],
-    rule: CombineConfig,
+    weights: Mapping[str, float] | None = None,
     *,
     kl_coef: float,
     max_response_tokens: int,
     on_policy: bool,
     rng: random.Random,
 ) -> tuple[list[TrainSequence], dict[str, float]]:
-    """Sequences with all that the losses need, in the order of `kept`, less those with no token left; metrics.
+    """Sequences with all that the losses need, in the order of `experience`, less those with no token left; metrics.
 
-    `kl_coef`: the present one. `on_policy`: the weights that sampled are those of the only update.
+    `weights`: of each reward, where they are normalised one by one. `kl_coef`: the present one. `on_policy`: the
+    weights that sampled are those of the only update.
     """
-    plain = kept.sequences()
+    plain = experience.sequences()
     behaviour_N = _flat(plain, [sequence.logprobs for sequence in plain])
     length_S = torch.tensor([sequence.num_trained_tokens for sequence in plain])
     sequence_N = torch.arange(len(plain)).repeat_interleave(length_S)
@@ -108,21 +89,21 @@ def train_sequences(
     if scores.reference_N is not None and algorithm.kl is not None and algorithm.kl.estimator == "k1":
         penalty_N = kl_coef * kl.k1(behaviour_N, scores.reference_N)
         metrics["reward/kl_penalty_mean"] = float(penalty_N.sum()) / len(plain)
-    if rule.mode == "gdpo":
-        advantage_N, return_N = gdpo(kept, rewards).repeat_interleave(length_S), None
+    if weights is not None:
+        advantage_N, return_N = gdpo(experience, weights).repeat_interleave(length_S), None
     else:
-        reward_S = shaped_rewards(kept, algorithm, rewards, rule, max_response_tokens, rng)
-        greedy_S = greedy_rewards(kept, rewards, rule) if algorithm.advantage == "remax" else None
+        reward_S = shaped_rewards(experience, algorithm, max_response_tokens, rng)
+        greedy_S = greedy_rewards(experience) if algorithm.needs_greedy else None
         advantage_N, return_N = token_advantages(
             reward_S,
-            kept.group_S(),
+            experience.group_S(),
             length_S,
             algorithm,
             greedy_S=greedy_S,
             penalty_N=penalty_N,
             value_N=scores.value_N,
         )
-    require_usable(advantage_N, sequence_N, kept, algorithm.advantage)
+    require_usable(advantage_N, sequence_N, experience, algorithm.advantage)
     old_N = behaviour_N if scores.proximal_N is None else scores.proximal_N
     weight_N, keep_N = None, torch.ones_like(sequence_N, dtype=torch.bool)
     if algorithm.off_policy is not None:
@@ -132,7 +113,7 @@ def train_sequences(
     if scores.value_N is not None and return_N is not None and len(return_N):
         metrics |= critic_metrics(scores.value_N, return_N)
     if algorithm.mask_truncated:
-        cut_S = torch.tensor([sample.finish_reason == "length" for sample in kept.samples])
+        cut_S = torch.tensor([one.sample.finish_reason == "length" for one in experience.judged])
         keep_N = keep_N & ~cut_S[sequence_N]
     columns = {
         "mask": keep_N.long(),
@@ -167,15 +148,10 @@ def policy_loss(algorithm: AlgorithmConfig, rollout: RolloutConfig, kl_coef: flo
 
 
 def shaped_rewards(
-    kept: Kept,
-    algorithm: AlgorithmConfig,
-    rewards: list[RewardConfig],
-    rule: CombineConfig,
-    max_response_tokens: int,
-    rng: random.Random,
+    experience: Experience, algorithm: AlgorithmConfig, max_response_tokens: int, rng: random.Random
 ) -> Tensor:
     """reward_S: the combined reward, less the punishment of length."""
-    totals = [combine(found, rewards, rule) for found in kept.verdicts]
+    totals = [one.reward for one in experience.judged]
     if algorithm.shuffle_rewards:
         rng.shuffle(totals)
     reward_S = torch.tensor(totals, dtype=torch.float64)
@@ -183,24 +159,22 @@ def shaped_rewards(
         return reward_S
     buffer_tokens = algorithm.overlong.buffer_share * max_response_tokens
     penalties = [
-        overlong_penalty(sample.num_response_tokens, max_response_tokens - buffer_tokens, buffer_tokens)
-        for sample in kept.samples
+        overlong_penalty(one.sample.num_response_tokens, max_response_tokens - buffer_tokens, buffer_tokens)
+        for one in experience.judged
     ]
     return reward_S + algorithm.overlong.penalty * torch.tensor(penalties, dtype=torch.float64)
 
 
-def greedy_rewards(kept: Kept, rewards: list[RewardConfig], rule: CombineConfig) -> Tensor:
+def greedy_rewards(experience: Experience) -> Tensor:
     """[S] the reward of each sample's greedy sibling."""
-    return torch.tensor([combine(found, rewards, rule) for found in kept.greedy], dtype=torch.float64)
+    return torch.tensor([one.reward for one in experience.greedy if one is not None], dtype=torch.float64)
 
 
-def gdpo(kept: Kept, rewards: list[RewardConfig]) -> Tensor:
+def gdpo(experience: Experience, weights: Mapping[str, float]) -> Tensor:
     """advantage_S of rewards that are normalised one by one."""
-    reward_SK = [
-        [value_of(found[reward.name]) if reward.name in found else nan for reward in rewards] for found in kept.verdicts
-    ]
-    weight_K = torch.tensor([reward.weight for reward in rewards], dtype=torch.float64)
-    return advantages.gdpo(torch.tensor(reward_SK, dtype=torch.float64), weight_K, kept.group_S())
+    reward_SK = [[one.values.get(name, nan) for name in weights] for one in experience.judged]
+    weight_K = torch.tensor(list(weights.values()), dtype=torch.float64)
+    return advantages.gdpo(torch.tensor(reward_SK, dtype=torch.float64), weight_K, experience.group_S())
 
 
 def token_advantages(
@@ -282,12 +256,12 @@ def critic_metrics(value_N: Tensor, return_N: Tensor) -> dict[str, float]:
     )
 
 
-def require_usable(advantage_N: Tensor, sequence_N: Tensor, kept: Kept, name: str) -> None:
+def require_usable(advantage_N: Tensor, sequence_N: Tensor, experience: Experience, name: str) -> None:
     """Raises UserError with the first sample whose advantage is NaN, infinite or too large for float32."""
     bad_N = ~(advantage_N.abs() <= MAX_ADVANTAGE)
     if bad_N.any():
         place = int(bad_N.nonzero()[0])
-        sample = kept.samples[int(sequence_N[place])]
+        sample = experience.judged[int(sequence_N[place])].sample
         raise UserError(
             f"algorithm.advantage `{name}`: {float(advantage_N[place]):g} for sample {sample.index} of task "
             f"{sample.task_id}; an advantage must be a number within +-{MAX_ADVANTAGE:g}"

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from rlreason.algorithms.guard import (
 from rlreason.algorithms.normaliser import Normaliser
 from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RLConfig
+from rlreason.rewards.runtime.combine import Judge
 from rlreason.rl.buffer import Batch
 from rlreason.runlog import commit_folder, tree_hash
 from rlreason.running.console import say
 from rlreason.running.job import Job
-from rlreason.types import FAILED_STATUSES, Group, PromptTask, Score, UserError
+from rlreason.types import FAILED_STATUSES, Group, Judged, PromptTask, Sample, Score, UserError
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 
@@ -36,6 +38,7 @@ class Watch:
 
     def __init__(self, config: RLConfig, job: Job, policy: LearnerFleet, state: dict[str, Any] | None) -> None:
         self._config, self._job, self._policy = config, job, policy
+        self._judge = Judge(config.rewards, config.combine)
         state = state or {}
         self._guard = Guard(config.guard, state.get("guard")) if config.guard else None
         saved = state.get("normalisers", {})
@@ -98,25 +101,37 @@ class Watch:
             size = self._config.prompts_per_step * self._config.samples_per_prompt
             metrics[COMPRESSION] = compression_ratio([sample.response for sample in samples[:size]])
             working = [
-                {name: found[name].value for name in self._models if _is_there(found.get(name))}
+                {name: one.scores[name].value for name in self._models if _is_there(one.scores.get(name))}
                 for group in batch.groups
-                for found in group.scores
+                for one in group.judged
             ]
             if (spread := disagreement(working)) is not None:
                 metrics[DISAGREEMENT] = spread
         groups = batch.groups
         for name, normaliser in self._normalisers.items():
-            raw = [found[name].value for group in groups for found in group.scores if _is_there(found.get(name))]
+            scores = [one.scores.get(name) for group in groups for one in group.judged]
+            raw = [score.value for score in scores if score is not None and _is_there(score)]
             if raw:
                 metrics[f"reward/{name}/raw_mean"] = math.fsum(raw) / len(raw)
             normaliser.add(raw)
-            groups = [_standardised(group, name, normaliser) for group in groups]
+            groups = [self._standardised(group, name, normaliser) for group in groups]
         kept = {id(group) for group in batch.kept}
         return Batch(
             groups=groups,
             kept=[now for before, now in zip(batch.groups, groups, strict=True) if id(before) in kept],
             metrics=metrics,
         )
+
+    def _standardised(self, group: Group, name: str, normaliser: Normaliser) -> Group:
+        def of(judged: Judged) -> tuple[Sample, Mapping[str, Score]]:
+            score = judged.scores.get(name)
+            if score is None or not _is_there(score):
+                return judged.sample, judged.scores
+            (value,) = normaliser.normalise([score.value])
+            return judged.sample, {**judged.scores, name: replace(score, value=value)}
+
+        samples, scores = zip(*map(of, group.judged), strict=True)
+        return self._judge.settle(group.task, samples, scores, of(group.greedy) if group.greedy else None)
 
     def observe(self, step: int, figures: dict[str, float]) -> None:
         """Judges the figures of the weights after `step` updates; warns and acts as the configuration says."""
@@ -215,13 +230,3 @@ def _identity(reward: RewardConfig) -> str:
 
 def _is_there(score: Score | None) -> bool:
     return score is not None and score.status not in FAILED_STATUSES
-
-
-def _standardised(group: Group, name: str, normaliser: Normaliser) -> Group:
-    def of(scores: Any) -> Any:
-        if scores is None or not _is_there(scores.get(name)):
-            return scores
-        (value,) = normaliser.normalise([scores[name].value])
-        return {**scores, name: replace(scores[name], value=value)}
-
-    return replace(group, scores=tuple(of(scores) for scores in group.scores), greedy=of(group.greedy))

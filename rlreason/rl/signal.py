@@ -8,9 +8,7 @@ from typing import Any
 
 from rlreason.config.algorithm import OF_GROUPS
 from rlreason.config.schema import RLConfig
-from rlreason.rewards.runtime.combine import combine
-from rlreason.rl.batch import kept_places
-from rlreason.rl.experience import teaches
+from rlreason.rl.batch import teaches
 from rlreason.running.console import say
 from rlreason.running.job import Job
 from rlreason.types import Group
@@ -37,7 +35,7 @@ class Signal:
         where groups have one sample. Warns at the SILENT_STEPS-th step in a row that teaches nothing.
         """
         state, config = self._state, self._config
-        same = [not teaches(group, config.rewards, config.combine) for group in groups]
+        same = [not teaches(group, by_reward=config.combine.mode == "gdpo") for group in groups]
         taught = has_signal(groups, config)
         state["num_steps"] += 1
         state["num_taught"] += taught
@@ -58,21 +56,20 @@ class Signal:
             self._job.log.event("nothing learned", steps=num_steps, message=message)  # the run shows it at its end
 
     def _warn(self, step: int, groups: list[Group]) -> None:
-        rewards, rule = self._config.rewards, self._config.combine
-        group = groups[0]
-        totals = [combine(found, rewards, rule) for one in groups for found in one.scores]
-        mean = sum(totals) / len(totals)
+        group, first = groups[0], groups[0].judged[0]
+        totals = [one.reward for of in groups for one in of.judged if one.reward is not None]
+        mean = sum(totals) / len(totals) if totals else 0.0
         if mean > 0:
             advice = "harder tasks, a higher rollout.temperature or more samples_per_prompt"
         else:
             advice = (
                 "easier tasks, more samples_per_prompt, SFT first, or `rlreason check-reward`, which tries the reward"
             )
-        prompt, response = (_shown(text) for text in (group.samples[0].prompt, group.samples[0].response))
+        prompt, response = (_shown(text) for text in (first.sample.prompt, first.sample.response))
         message = (
             f"no signal: for {SILENT_STEPS} steps the rewards of answers to one prompt have not differed (mean reward "
-            f"{mean:.3g}), so that nothing is learned; such as {prompt}, answered {response}, reward {totals[0]:.3g}; "
-            f"try {advice}"
+            f"{mean:.3g}), so that nothing is learned; such as {prompt}, answered {response}, reward "
+            f"{first.reward or 0.0:.3g}; try {advice}"
         )
         self._job.log.event(
             "no signal", step=step, mean_reward=mean, task=group.task.id, prompt=prompt, response=response,
@@ -85,16 +82,13 @@ def has_signal(groups: list[Group], config: RLConfig) -> bool:
     """Some of the rewards that the advantage compares differ: those of a group, with `remax` that of its greedy answer
     too, and for an advantage without groups those of the whole batch.
     """
-    rewards, rule, advantage = config.rewards, config.combine, config.algorithm.advantage
-    if any(teaches(group, rewards, rule) for group in groups):
+    if any(teaches(group, by_reward=config.combine.mode == "gdpo") for group in groups):
         return True
-    if advantage in OF_GROUPS:
+    if config.algorithm.advantage in OF_GROUPS:
         return False
-    totals = [[combine(group.scores[i], rewards, rule) for i in kept_places(group, rewards)] for group in groups]
-    if advantage == "remax":
-        greedy = [combine(group.greedy or {}, rewards, rule) for group in groups]
-        return any(total != best for of_group, best in zip(totals, greedy, strict=True) for total in of_group)
-    return len({total for of_group in totals for total in of_group}) > 1
+    if config.algorithm.needs_greedy:
+        return any(one.reward != group.greedy.reward for group in groups if group.greedy for one in group.kept)
+    return len({one.reward for group in groups for one in group.kept}) > 1
 
 
 def _shown(text: str) -> str:

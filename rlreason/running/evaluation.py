@@ -8,7 +8,7 @@ run directory has is not done again: a resumed run neither loses nor doubles one
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -31,7 +31,7 @@ from rlreason.running.verdicts import (
 from rlreason.types import (
     FAILED_STATUSES,
     Group,
-    Score,
+    Judged,
 )
 from rlreason.workers.cluster import require_resources
 from rlreason.workers.rollout_fleet import RolloutFleet
@@ -74,7 +74,7 @@ def _evaluate(config: ModelStage, rollouts: RolloutFleet, sets: Sets, job: Job, 
     for name, prompts in sets.items():
         groups, _ = rollouts.collect(rollouts.submit(prompts, num_samples=1, temperature=0.0))
         report_rewards(groups, rollouts, config, job, step)
-        right = [is_right(group.scores[0]) for group in groups]
+        right = [is_right(group.judged[0]) for group in groups]
         tokens = [group.samples[0].num_response_tokens for group in groups]
         figures[f"eval/{name}/greedy_accuracy"] = sum(right) / len(right)
         figures[f"eval/{name}/response_tokens_mean"] = sum(tokens) / len(tokens)
@@ -140,19 +140,19 @@ def at_k(groups: list[Group], k: int, rewards: Sequence[RewardConfig] = ()) -> d
     if any(group.task.answer is None for group in groups):
         del totals[f"maj@{k}"]
     for group in groups:
-        correct_K = [is_right(scores) for scores in group.scores]
+        correct_K = [is_right(one) for one in group.judged]
         totals[f"avg@{k}"] += avg_at_k(correct_K)
         totals[f"pass@{k}"] += pass_at_k(correct_K)
         if f"maj@{k}" in totals:
-            judge = judges.get(next(iter(group.scores[0])))
+            judge = judges.get(next(iter(group.judged[0].scores)))
             vote_K = votes([sample.response for sample in group.samples], correct_K, judge)
             totals[f"maj@{k}"] += maj_at_k(correct_K, vote_K)
-    judged = [next(iter(scores.values())) for group in groups for scores in group.scores]
-    values = [score.value for score in judged if score.status not in FAILED_STATUSES]
+    first = [next(iter(one.scores.values())) for group in groups for one in group.judged]
+    values = [score.value for score in first if score.status not in FAILED_STATUSES]
     means = {key: total / len(groups) for key, total in totals.items()}
     return means | ({f"reward@{k}": math.fsum(values) / len(values)} if values else {})
 
 
-def is_right(scores: Mapping[str, Score]) -> bool:
-    """Verdicts stand in the order of the rewards, and only of those that apply."""
-    return value_of(next(iter(scores.values()))) >= 1.0
+def is_right(judged: Judged) -> bool:
+    """The first reward that applies gives full marks."""
+    return value_of(next(iter(judged.scores.values()))) >= 1.0

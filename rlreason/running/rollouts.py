@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rlreason.config.base import WorkerConfig
-from rlreason.config.schema import ModelStage, RolloutConfig, StageConfig
+from rlreason.config.schema import ModelStage, RLConfig, RolloutConfig, StageConfig
 from rlreason.running.checks import require_positions
 from rlreason.running.console import counted, say
 from rlreason.running.job import Job
@@ -21,7 +21,7 @@ from rlreason.workers.rollout_fleet import RolloutFleet
 @contextmanager
 def checked_rewards(config: StageConfig, job: Job) -> Iterator[RewardFleet]:
     """Reward workers that have loaded their functions."""
-    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers, config.watchdog)
+    rewards = _reward_fleet(config)
     try:
         check_rewards(rewards, job)
         yield rewards
@@ -46,13 +46,12 @@ def rollout_fleet(
     require_resources({**(beside or {}), **evaluation_workers(config), "rollout": rollout})
     others = "".join(f", {counted(one.workers, name)}" for name, one in (beside or {}).items())
     say(f"{job.name}: starting {counted(rollout.workers, 'rollout engine')} (vLLM){others} and the reward workers")
-    rewards = RewardFleet(config.rewards, config.reward_workers, config.scorers, config.watchdog)
     rollouts = RolloutFleet(
         model,
         rollout,
         dtype=config.dtype,
         seed=config.seed,
-        rewards=rewards,
+        rewards=_reward_fleet(config),
         adapter_rank=config.adapter_rank,
         watchdog=config.watchdog,
     )
@@ -60,6 +59,11 @@ def rollout_fleet(
         yield rollouts
     finally:
         rollouts.shutdown()
+
+
+def _reward_fleet(config: StageConfig) -> RewardFleet:
+    combine = config.combine if isinstance(config, RLConfig) else None
+    return RewardFleet(config.rewards, config.reward_workers, config.scorers, config.watchdog, combine=combine)
 
 
 def wait_ready(rollouts: RolloutFleet, job: Job) -> None:

@@ -131,7 +131,7 @@ def _ask(config: SFTConfig, job: Job, prompts: list[PromptTask]) -> list[Group]:
 
 def _record(group: Group) -> dict[str, Any]:
     """One line of knowledge.jsonl, its class still to come. An answer whose check broke does not count."""
-    judged = [scores for scores in group.scores if next(iter(scores.values())).status not in FAILED_STATUSES]
+    judged = [one for one in group.judged if next(iter(one.scores.values())).status not in FAILED_STATUSES]
     return {
         "question": group.samples[0].prompt,
         "gold": _golds(group.task.answer),

@@ -23,9 +23,9 @@ from rlreason.config.schema import RLConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.prompts import task_sets
 from rlreason.paths import find_function, require_arguments
-from rlreason.rl.batch import minibatches, num_tokens, rollout_metrics, total_rewards, update_metrics
-from rlreason.rl.buffer import Batch, Sampler
-from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
+from rlreason.rl.batch import minibatches, num_tokens, rollout_metrics, update_metrics
+from rlreason.rl.buffer import Batch, RolloutBuffer
+from rlreason.rl.experience import Experience, Scores, policy_loss, train_sequences
 from rlreason.rl.guard import Watch, require_gold
 from rlreason.rl.signal import Signal
 from rlreason.running.checks import require_reward
@@ -104,7 +104,10 @@ def train(
     coef = config.algorithm.kl and config.algorithm.kl.coef
     state = {"sampler": None, "kl_coef": coef, "watch": None, "signal": None} | checkpointer.resume()
     step: int = state["step"]
-    sampler, watch = Sampler(config, prompts, rollouts, state["sampler"]), Watch(config, job, policy, state["watch"])
+    buffer, watch = (
+        RolloutBuffer(config, prompts, rollouts, state["sampler"]),
+        Watch(config, job, policy, state["watch"]),
+    )
     signal = Signal(config, job, state["signal"])
     evaluate_every = (config.eval and config.eval.every) or config.steps
     with checkpointer.rescue(state), Progress(job.name, total=config.steps, done=step) as bar:
@@ -118,23 +121,22 @@ def train(
                 signal.end()
                 return watch.end(step)
             watch.reload(rollouts, step)
-            while sampler.num_under_way <= config.max_staleness and step + sampler.num_under_way < config.steps:
-                sampler.start()
-            batch = sampler.collect()
+            while buffer.num_under_way <= config.max_staleness and step + buffer.num_under_way < config.steps:
+                buffer.start()
+            batch = buffer.collect()
             report_rewards(batch.groups, rollouts, config, job, step + 1)
             batch = watch.scored(batch)
-            rewards = total_rewards(batch.groups, config.rewards, config.combine)
-            metrics = batch.metrics | rollout_metrics(batch.groups, rewards, config.rewards, version=step)
+            metrics = batch.metrics | rollout_metrics(batch.groups, version=step)
             metrics |= signal.observe(step + 1, batch.groups)
             watch.observe(step, metrics)  # before the update: these are the weights that wrote the batch
             with job.interrupts.shield():
                 # Before the update: what fails here, such as a full disk, costs this step alone.
-                job.log.samples(sample_rows(batch.groups, step + 1, split="train", rewards=rewards))
+                job.log.samples(sample_rows(batch.groups, step + 1, split="train"))
                 metrics |= update(config, policy, critic, batch.kept, step, state["kl_coef"])
                 step += 1
                 watch.observe(step, {KL: metrics[KL]} if KL in metrics else {})
                 coef = watch.raised(next_kl_coef(config, state, metrics))
-                state = {"step": step, "sampler": sampler.state(), "kl_coef": coef}
+                state = {"step": step, "sampler": buffer.state(), "kl_coef": coef}
                 state |= {"watch": watch.state(step), "signal": signal.state()}
                 checkpointer.keep(state)
                 try:
@@ -155,18 +157,17 @@ def update(
 ) -> dict[str, float]:  # fmt: skip
     """The optimizer steps of one batch; metrics are the mean over them. No `policy/loss` where there was none."""
     algorithm, rng = config.algorithm, random.Random(config.seed + step)
-    kept, start_s = Kept.of(groups, config.rewards, rng), time.monotonic()
+    experience, start_s = Experience.of(groups, rng), time.monotonic()
     sequences: list[TrainSequence] = []
     metrics, score_s = dict[str, float](), 0.0
-    if kept.samples:
-        scores = score(config, policy, critic, kept.sequences())
+    if experience.judged:
+        scores = score(config, policy, critic, experience.sequences())
         score_s, start_s = time.monotonic() - start_s, time.monotonic()
         sequences, metrics = train_sequences(
-            kept,
+            experience,
             scores,
             algorithm,
-            config.rewards,
-            config.combine,
+            {reward.name: reward.weight for reward in config.rewards} if config.combine.mode == "gdpo" else None,
             kl_coef=kl_coef or 0.0,
             max_response_tokens=config.rollout.response_tokens,
             on_policy=algorithm.updates_per_step == 1 and config.max_staleness == 0,

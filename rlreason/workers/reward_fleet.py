@@ -3,7 +3,7 @@
 Functions are called by reward workers, reward models by scorer workers at the same time.
 
 A worker that dies, is stuck or has grown too large is replaced, and what it had been given is scored by another one:
-each sample gets its verdicts once. Text and verdicts pass through. Does not judge and does not combine verdicts.
+each sample gets its verdicts once. They are settled as soon as a chunk has all of its own.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ import time
 from collections.abc import Awaitable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.base import WatchdogConfig
-from rlreason.config.rewards import RewardConfig, RewardWorkerConfig, ScorerConfig
-from rlreason.rewards.runtime.combine import actions
+from rlreason.config.rewards import CombineConfig, RewardConfig, RewardWorkerConfig, ScorerConfig
+from rlreason.rewards.runtime.combine import Judge, actions
 from rlreason.rewards.runtime.load import DEFAULT_TIMEOUT_S, Attempt, Traits
-from rlreason.types import PromptTask, Sample, Score, Task
+from rlreason.types import Group, PromptTask, Sample, Score, Task
 from rlreason.workers.cluster import worker_options
 from rlreason.workers.reward import Loaded, LoadFailure, RewardWorker
 from rlreason.workers.scorer_fleet import ScorerFleet
@@ -40,9 +40,7 @@ START_S = 60.0
 class ScoredChunk:
     """Some groups of samples, judged."""
 
-    samples: list[list[Sample]]
-    scores: list[list[dict[str, Score]]]
-    """Aligned with `samples`."""
+    groups: list[Group]
     sampled_s: float
     """When the samples were there, on time.monotonic's clock."""
     scored_s: float
@@ -82,8 +80,11 @@ class RewardFleet:
         config: RewardWorkerConfig,
         scorers: ScorerConfig | None = None,
         watchdog: WatchdogConfig | None = None,
+        *,
+        combine: CombineConfig | None = None,
     ) -> None:
         """`scorers`: where reward models run, if there are any among the rewards."""
+        self._judge = Judge(rewards, combine)
         self._names = [reward.name for reward in rewards]
         models = [reward for reward in rewards if reward.model is not None]
         self.scorers = ScorerFleet(models, scorers or ScorerConfig(), watchdog) if models else None
@@ -112,12 +113,14 @@ class RewardFleet:
         self._traits = first.traits
         return dict(first.reports)
 
-    def submit(self, prompts: list[PromptTask], sampled: Awaitable[Any]) -> "Future[ScoredChunk]":
-        """Scores the groups in `sampled` as soon as they are there."""
+    def submit(
+        self, prompts: list[PromptTask], sampled: Awaitable[Any], *, with_greedy: bool = False
+    ) -> "Future[ScoredChunk]":
+        """Scores the groups in `sampled` as soon as they are there. with_greedy: the last of each is the greedy one."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name="reward-fleet", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(self._score_chunk(prompts, sampled), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._score_chunk(prompts, sampled, with_greedy), self._loop)
 
     def restarts(self) -> list[str]:
         """Why workers were replaced since the last call."""
@@ -135,21 +138,25 @@ class RewardFleet:
         if self.scorers is not None:
             self.scorers.shutdown()
 
-    async def _score_chunk(self, prompts: list[PromptTask], sampled: Awaitable[Any]) -> ScoredChunk:
-        groups: list[list[Sample]] = await sampled
+    async def _score_chunk(self, prompts: list[PromptTask], sampled: Awaitable[Any], with_greedy: bool) -> ScoredChunk:
+        written: list[list[Sample]] = await sampled
         sampled_s = time.monotonic()
         with_ids = any(traits.wants_token_ids for traits in self._traits.values())
         attempts = [
             _attempt(prompt.task, sample, with_ids=with_ids)
-            for prompt, group in zip(prompts, groups, strict=True)
+            for prompt, group in zip(prompts, written, strict=True)
             for sample in group
         ]
         by_functions, by_models = await asyncio.gather(self._score(attempts), self._score_by_models(attempts))
         # In the order of the rewards: the first verdict is the one that an evaluation judges by.
         found = [one | other for one, other in zip(by_functions, by_models, strict=True)]
         scores = iter([{name: one[name] for name in self._names if name in one} for one in found])
-        verdicts = [[next(scores) for _ in group] for group in groups]
-        return ScoredChunk(samples=groups, scores=verdicts, sampled_s=sampled_s, scored_s=time.monotonic())
+        groups = []
+        for prompt, group in zip(prompts, written, strict=True):
+            verdicts = list(islice(scores, len(group)))
+            greedy = (group.pop(), verdicts.pop()) if with_greedy else None
+            groups.append(self._judge.settle(prompt.task, group, verdicts, greedy))
+        return ScoredChunk(groups=groups, sampled_s=sampled_s, scored_s=time.monotonic())
 
     async def _score_by_models(self, attempts: list[Attempt]) -> list[dict[str, Score]]:
         return [{}] * len(attempts) if self.scorers is None else await self.scorers.score(attempts)

@@ -32,9 +32,9 @@ class RolloutWorker:
         self._engine = RolloutEngine(model, config, dtype=dtype, seed=seed, adapter_rank=adapter_rank)
 
     async def generate(
-        self, prompts: list[PromptTask], num_samples: int, temperature: float, max_tokens: int
+        self, prompts: list[PromptTask], temperatures: list[float], max_tokens: int
     ) -> list[list[Sample]]:
-        """A group of samples for each task."""
+        """A group of samples for each task, one at each of `temperatures`."""
         from rlreason.engines.rollout import Request
 
         version = self._engine.version
@@ -46,12 +46,12 @@ class RolloutWorker:
                 max_tokens=max_tokens,
             )
             for prompt in prompts
-            for index in range(num_samples)
+            for index, temperature in enumerate(temperatures)
         ]
         completions = await self._engine.generate(requests, self._stop_ids)
         groups = []
         for place, prompt in enumerate(prompts):
-            group = completions[place * num_samples : (place + 1) * num_samples]
+            group = completions[place * len(temperatures) : (place + 1) * len(temperatures)]
             groups.append([self._sample(prompt, index, version, completion) for index, completion in enumerate(group)])
         return groups
 

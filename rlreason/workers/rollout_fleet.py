@@ -29,7 +29,6 @@ CHUNKS_PER_WORKER = 32
 class Pending:
     """Groups on their way, which one engine writes."""
 
-    prompts: list[PromptTask]
     scored: "Future[ScoredChunk]"
     started_s: float
 
@@ -58,19 +57,30 @@ class RolloutFleet:
     def wait_ready(self) -> None:
         self._watch.get("the start of the rollout engines", self._ready, self.workers)
 
-    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> list[Pending]:
-        """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written."""
+    def submit(
+        self,
+        prompts: list[PromptTask],
+        *,
+        num_samples: int,
+        temperature: float | None = None,
+        with_greedy: bool = False,
+    ) -> list[Pending]:
+        """Starts a group of `num_samples` for each prompt; each group is scored as soon as it is written.
+
+        with_greedy: the groups have a greedy response beside their samples.
+        """
         size = max(1, len(prompts) // (len(self.workers) * CHUNKS_PER_WORKER))
-        at = self._config.temperature if temperature is None else temperature
+        temperatures = [self._config.temperature if temperature is None else temperature] * num_samples
+        temperatures += [0.0] * with_greedy
         started_s, pending = time.monotonic(), []
         for start in range(0, len(prompts), size):
             chunk = prompts[start : start + size]
             worker = self.workers[self._num_chunks % len(self.workers)]
             self._num_chunks += 1
-            call = worker.generate.remote(chunk, num_samples, at, self._config.response_tokens)
+            call = worker.generate.remote(chunk, temperatures, self._config.response_tokens)
             # A chunk may have to wait for all the others.
-            sampled = self._watch.answer("a batch of rollouts", call, worker, size=len(prompts) * num_samples)
-            pending.append(Pending(chunk, self.rewards.submit(chunk, sampled), started_s))
+            sampled = self._watch.answer("a batch of rollouts", call, worker, size=len(prompts) * len(temperatures))
+            pending.append(Pending(self.rewards.submit(chunk, sampled, with_greedy=with_greedy), started_s))
         return pending
 
     def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
@@ -85,13 +95,7 @@ class RolloutFleet:
         chunks = [one.scored.result() for one in pending]
         sampled_s = max(chunk.sampled_s for chunk in chunks)
         scored_s = max(chunk.scored_s for chunk in chunks)
-        prompts = chain.from_iterable(one.prompts for one in pending)
-        samples = chain.from_iterable(chunk.samples for chunk in chunks)
-        scores = chain.from_iterable(chunk.scores for chunk in chunks)
-        groups = [
-            Group(task=prompt.task, samples=tuple(group), scores=tuple(verdicts))
-            for prompt, group, verdicts in zip(prompts, samples, scores, strict=True)
-        ]
+        groups = list(chain.from_iterable(chunk.groups for chunk in chunks))
         started_s = min(one.started_s for one in pending)
         return groups, {"time/rollout_s": sampled_s - started_s, "time/reward_s": scored_s - sampled_s}
 

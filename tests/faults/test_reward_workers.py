@@ -144,10 +144,10 @@ def score(fleet: RewardFleet, num_groups: int) -> dict[str, Score]:
     found: dict[str, Score] = {}
     for future in futures:
         done = future.result(timeout=300)
-        for group, verdicts in zip(done.samples, done.scores, strict=True):
-            for one, scores in zip(group, verdicts, strict=True):
-                assert scores.keys() == {"mine"} and one.response not in found
-                found[one.response] = scores["mine"]
+        for judged in (one for group in done.groups for one in group.judged):
+            response = judged.sample.response
+            assert judged.scores.keys() == {"mine"} and response not in found
+            found[response] = judged.scores["mine"]
     assert found.keys() == {f"{group}/{index}" for group in range(num_groups) for index in range(GROUP)}
     return found
 
@@ -298,7 +298,7 @@ def test_programs_run_sandboxed_in_a_reward_worker_and_end_with_it(marker: str, 
     prompts = [PromptTask(task=Task(id="0", prompt="p", tests=tests), text="p", tokens=(1,))]
     samples = [replace(sample("0", i), response=program) for i, program in enumerate(programs)]
     done = fleet.submit(prompts, ray.put([samples])).result(timeout=120)
-    found = [verdicts["code"] for verdicts in done.scores[0]]
+    found = [one.scores["code"] for one in done.groups[0].judged]
     assert [score.status for score in found] == list(programs.values()), found
     assert [score.value for score in found] == [1.0, 0.0, 0.0, 0.0]
     workers = alive(marker, WORKER)

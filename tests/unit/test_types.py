@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlreason.types import Group, Sample, Score, Task, TrainSequence, first_line
+from rlreason.types import Sample, TrainSequence, first_line
 
 SAMPLE: dict[str, Any] = {
     "task_id": "t:0",
@@ -38,14 +38,6 @@ def test_a_train_sequence_is_aligned(column: str) -> None:
         TrainSequence(tokens=(1, 2), mask=(1,))
     with pytest.raises(AssertionError, match="differs from tokens"):
         TrainSequence(tokens=(1, 2), mask=(0, 1), **{column: (0.0,)})
-
-
-def test_a_group_has_a_verdict_for_each_sample() -> None:
-    sample, score = Sample(**SAMPLE), {"math": Score(value=1.0, status="ok")}
-    task = Task(id="t:0", prompt="p")
-    assert len(Group(task=task, samples=(sample, sample), scores=(score, score)).samples) == 2
-    with pytest.raises(AssertionError, match="differ in number"):
-        Group(task=task, samples=(sample, sample), scores=(score,))
 
 
 @pytest.mark.parametrize(("mask", "count"), [((1, 1, 1), 2), ((0, 1, 1), 2), ((1, 0, 0), 0), ((0, 0, 1), 1), ((1,), 0)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rlreason.config.rewards import RewardConfig
-from rlreason.config.schema import EvaluateConfig
+from rlreason.rewards.runtime.combine import Judge
 from rlreason.rewards.runtime.reward_set import RewardSet
 from rlreason.runlog import RunLog
 from rlreason.running.interrupts import Interrupts
@@ -51,20 +51,14 @@ def test_a_broken_reward_is_an_event_and_stops_the_run_above_the_limit(tmp_path:
     status, in_detail, in_message = CASES[function]
     path = tmp_path / "mine.py"
     path.write_text(FUNCTIONS)
-    config = EvaluateConfig(
-        stage="evaluate",
-        model="m",
-        eval={"tasks": {"a": {"path": "x"}}},  # type: ignore[arg-type]
-        rewards=[RewardConfig(name="mine", path=f"{path}:{function}", timeout_s=0.3)],
-        reward_workers={"max_error_rate": 0.4},  # type: ignore[arg-type]
-    )
-    rewards = RewardSet(config.rewards)
+    config = RewardConfig(name="mine", path=f"{path}:{function}", timeout_s=0.3)
+    rewards = RewardSet([config])
     log = RunLog(tmp_path / "run", config_yaml="")
     job = Job(name="a", log=log, interrupts=Interrupts())
-    report_broken_rewards([judged(rewards, "good", "good")], config, job, step=1)
-    report_broken_rewards([judged(rewards, "good", "bad", "good")], config, job, step=2)
+    report_broken_rewards([judged(rewards, config, "good", "good")], 0.4, job, step=1)
+    report_broken_rewards([judged(rewards, config, "good", "bad", "good")], 0.4, job, step=2)
     with pytest.raises(RunError) as error:
-        report_broken_rewards([judged(rewards, "bad", "good")], config, job, step=3)
+        report_broken_rewards([judged(rewards, config, "bad", "good")], 0.4, job, step=3)
     rewards.close()
     log.close()
     assert f"`mine` broke on 50% of the samples ({status}): " in str(error.value) and in_message in str(error.value)
@@ -76,9 +70,9 @@ def test_a_broken_reward_is_an_event_and_stops_the_run_above_the_limit(tmp_path:
         assert all(part in row["detail"] for part in in_detail), row["detail"]
 
 
-def judged(rewards: RewardSet, *responses: str) -> Group:
+def judged(rewards: RewardSet, config: RewardConfig, *responses: str) -> Group:
     task = Task(id="0", prompt="p")
-    samples = tuple(
+    samples = [
         Sample(
             task_id="0",
             index=index,
@@ -91,5 +85,5 @@ def judged(rewards: RewardSet, *responses: str) -> Group:
             finish_reason="stop",
         )
         for index, response in enumerate(responses)
-    )
-    return Group(task=task, samples=samples, scores=tuple(rewards.score(response, task) for response in responses))
+    ]
+    return Judge([config]).settle(task, samples, [rewards.score(response, task) for response in responses])

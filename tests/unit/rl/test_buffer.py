@@ -1,6 +1,6 @@
 """Which prompts are drawn, which groups are kept, and that no place of the stream is lost or used twice.
 
-The sampler talks to an engine in this process: its rewards are a pure function of the task, and it finishes in a random
+The buffer talks to an engine in this process: its rewards are a pure function of the task, and it finishes in a random
 order, as real ones do.
 """
 
@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlreason.config.schema import RLConfig
-from rlreason.rl.buffer import Batch, Sampler, prompt_at
+from rlreason.rewards.runtime.combine import Judge
+from rlreason.rl.buffer import Batch, RolloutBuffer, prompt_at
 from rlreason.types import Group, PromptTask, Score
-from tests.unit.stages.conftest import prompts, rl_config, sample
+from tests.unit.stages.conftest import MATH, prompts, rl_config, sample
 
 KNOWN = prompts(10)
 SEEDS = st.integers(0, 10**6)
@@ -36,24 +37,23 @@ class Sent:
 
     prompts: list[PromptTask]
     num_samples: int
-    is_greedy: bool
+    with_greedy: bool
     is_done: bool = False
 
 
 @dataclass
 class Engine:
-    """Writes groups of two or, greedily, of one, whose reward tells the task."""
+    """Writes groups of two, and a greedy response whose reward tells the task."""
 
     rng: random.Random
     sent: list[str] = field(default_factory=list)
     """Ids of all tasks that were ever to be sampled."""
 
-    def submit(self, prompts: list[PromptTask], *, num_samples: int, temperature: float | None = None) -> list[Sent]:
-        assert temperature in (None, 0.0)
-        self.sent += [] if temperature == 0.0 else [prompt.task.id for prompt in prompts]
+    def submit(self, prompts: list[PromptTask], *, num_samples: int, with_greedy: bool) -> list[Sent]:
+        self.sent += [prompt.task.id for prompt in prompts]
         size = self.rng.randint(1, len(prompts))
         chunks = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        return [Sent(chunk, num_samples, temperature == 0.0) for chunk in chunks]
+        return [Sent(chunk, num_samples, with_greedy) for chunk in chunks]
 
     def wait_any(self, pending: list[Sent]) -> tuple[list[Sent], list[Sent]]:
         for one in self.rng.sample(pending, self.rng.randint(1, len(pending))):
@@ -65,20 +65,18 @@ class Engine:
 
     def _group(self, prompt: PromptTask, sent: Sent) -> Group:
         last = 0.0 if teaches(prompt.task.id) else 1.0
-        values = [greedy_reward(prompt.task.id)] if sent.is_greedy else [1.0] * (sent.num_samples - 1) + [last]
-        return Group(
-            task=prompt.task,
-            samples=tuple(replace(sample("0", index), task_id=prompt.task.id) for index in range(len(values))),
-            scores=tuple({"math": Score(value=value, status="ok" if value else "wrong")} for value in values),
-        )
+        values = [1.0] * (sent.num_samples - 1) + [last]
+        samples = [replace(sample("0", index), task_id=prompt.task.id) for index in range(len(values))]
+        greedy = (samples[0], {"math": Score(greedy_reward(prompt.task.id))}) if sent.with_greedy else None
+        return Judge(MATH).settle(prompt.task, samples, [{"math": Score(value)} for value in values], greedy)
 
 
 def greedy_reward(task_id: str) -> float:
     return crc32(task_id.encode()) / 2**32
 
 
-def sampler(config: RLConfig, engine: Engine, state: dict[str, Any] | None = None) -> Sampler:
-    return Sampler(config, KNOWN, typed(engine), state)
+def buffer(config: RLConfig, engine: Engine, state: dict[str, Any] | None = None) -> RolloutBuffer:
+    return RolloutBuffer(config, KNOWN, typed(engine), state)
 
 
 def typed(engine: Engine) -> Any:
@@ -96,7 +94,7 @@ def ids(groups: list[Group]) -> list[str]:
 
 def batches(config: RLConfig, engine: Engine, num: int) -> list[Batch]:
     """So many, as the loop draws them."""
-    found, one = [], sampler(config, engine)
+    found, one = [], buffer(config, engine)
     for step in range(num):
         while one.num_under_way <= config.max_staleness and step + one.num_under_way < num:
             one.start()
@@ -166,7 +164,7 @@ def test_dynamic_sampling_stops_when_its_draws_are_used_up(
     known = [prompt for prompt in prompts(50) if not teaches(prompt.task.id)][: 10 - num_teaching]
     known += [prompt for prompt in prompts(50) if teaches(prompt.task.id)][:num_teaching]
     config, engine = dynamic(max_draws=max_draws), Engine(random.Random(finishes))
-    one = Sampler(config, known, typed(engine), None)
+    one = RolloutBuffer(config, known, typed(engine), None)
     one.start()
     batch = one.collect()
     assert ids(batch.groups) == stream(config, num_drawn, known) and len(engine.sent) == num_drawn
@@ -175,7 +173,7 @@ def test_dynamic_sampling_stops_when_its_draws_are_used_up(
 
 def test_dynamic_sampling_goes_on_into_the_next_epoch() -> None:
     """Two prompts cannot fill a batch of four; what was accepted is not thrown away when the data ends."""
-    one = Sampler(dynamic(), KNOWN[:2], typed(Engine(random.Random(0))), None)
+    one = RolloutBuffer(dynamic(), KNOWN[:2], typed(Engine(random.Random(0))), None)
     one.start()
     batch = one.collect()
     names = stream(dynamic(), len(batch.groups), KNOWN[:2])
@@ -201,7 +199,7 @@ def test_each_place_is_used_once_over_any_number_of_kills(
     step = 0
     for num, staleness, dies_waiting in lives:
         config = make(max_staleness=staleness)
-        one = sampler(config, engine, state)
+        one = buffer(config, engine, state)
         for _ in range(num):
             while one.num_under_way <= staleness and step + one.num_under_way < steps:
                 one.start()
@@ -221,14 +219,14 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have(
     config = dynamic(max_staleness=staleness, max_draws=2)
     whole = [ids(batch.groups) for batch in batches(config, Engine(random.Random(0)), 5)]
     engine, found, step = Engine(random.Random(finishes)), [], 0
-    one = sampler(config, engine)
+    one = buffer(config, engine)
     while step < 5:
         while one.num_under_way <= staleness and step + one.num_under_way < 5:
             one.start()
         found.append(ids(one.collect().groups))
         step += 1
         if step == killed_after:
-            one = sampler(config, engine, one.state())
+            one = buffer(config, engine, one.state())
             assert one.num_under_way == 0
     assert found == whole
 
@@ -237,10 +235,10 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have(
 def test_each_group_gets_the_greedy_verdict_of_its_own_prompt(finishes: int) -> None:
     found = batches(rl_config(algorithm={"advantage": "remax"}), Engine(random.Random(finishes)), 3)
     groups = list(chain.from_iterable(batch.groups for batch in found))
-    assert [group.greedy and group.greedy["math"].value for group in groups] == [
+    assert [group.greedy and group.greedy.reward for group in groups] == [
         greedy_reward(group.task.id) for group in groups
     ]
-    assert all(len(group.samples) == 2 for group in groups)
+    assert all(len(group.judged) == 2 for group in groups)
 
 
 def test_without_remax_nothing_is_written_greedily() -> None:

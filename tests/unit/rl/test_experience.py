@@ -16,9 +16,10 @@ import torch
 
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
-from rlreason.rl.experience import Kept, Scores, teaches, train_sequences
+from rlreason.rl.batch import teaches
+from rlreason.rl.experience import Experience, Scores, train_sequences
 from rlreason.types import BatchSize, Group, TrainSequence, UserError
-from tests.unit.stages.conftest import AB, MATH, SUM, group, two_rewards
+from tests.unit.stages.conftest import AB, MATH, SUM, group, settled, two_rewards
 
 BySample = dict[int, list[float]]
 GDPO = CombineConfig(mode="gdpo")
@@ -39,15 +40,16 @@ def credit(
 ) -> tuple[dict[int, TrainSequence], dict[str, float]]:
     """Sequences by the number of their sample, in their order, and metrics."""
     rng = random.Random(seed)
-    kept = Kept.of(groups, rewards, rng)
+    experience = Experience.of(settled(groups, rewards, rule), rng)
 
     def flat(of: BySample | None) -> torch.Tensor | None:
-        numbers = [sample.tokens[2] for sample in kept.samples]
+        numbers = [one.sample.tokens[2] for one in experience.judged]
         return None if of is None else torch.tensor([x for n in numbers for x in of[n]], dtype=torch.float64)
 
     scores = Scores(proximal_N=flat(proximal), reference_N=flat(reference), value_N=flat(value))
+    weights = {reward.name: reward.weight for reward in rewards} if rule.mode == "gdpo" else None
     found, metrics = train_sequences(
-        kept, scores, AlgorithmConfig.model_validate(algorithm or {}), rewards, rule,
+        experience, scores, AlgorithmConfig.model_validate(algorithm or {}), weights,
         kl_coef=kl_coef, max_response_tokens=8, on_policy=on_policy, rng=rng,
     )  # fmt: skip
     return {sequence.tokens[2]: sequence for sequence in found}, metrics
@@ -238,7 +240,7 @@ def cut(groups: list[Group], *numbers: int) -> list[Group]:
         is_cut = sample.tokens[2] in numbers
         return replace(sample, finish_reason="length", tokens=(*sample.tokens[:-1], 5)) if is_cut else sample
 
-    return [replace(group, samples=tuple(map(one, group.samples))) for group in groups]
+    return [replace(group, judged=tuple(replace(j, sample=one(j.sample)) for j in group.judged)) for group in groups]
 
 
 def test_a_cut_response_counts_in_the_mean_but_is_neither_trained_on_nor_counted() -> None:
@@ -339,9 +341,9 @@ def test_groups_in_which_nobody_is_better_get_exactly_zero(algorithm: dict[str, 
 
 
 def test_a_greedy_answer_whose_check_broke_takes_its_group_out() -> None:
-    broken = two_rewards(0, [1.0, 0.0], [0.0, 0.0], "verifier_error").scores[1]
+    broken = two_rewards(0, [1.0, 0.0], [0.0, 0.0], "verifier_error").judged[1]
     groups = [replace(two_rewards(0, [1.0, 0.0], [0.0, 0.0]), greedy=broken), two_rewards(1, [1.0, 0.0], [0.0, 0.0])]
-    groups[1] = replace(groups[1], greedy=groups[1].scores[0])
+    groups[1] = replace(groups[1], greedy=groups[1].judged[0])
     assert advantages(groups, {"advantage": "remax"}, rewards=AB) == {10: [0.0, 0.0], 11: [-1.0, -1.0]}
 
 
@@ -368,7 +370,9 @@ def test_sequences_keep_their_tokens_and_their_order_follows_the_seed() -> None:
     assert list(first.items()) == list(credit(groups, seed=5)[0].items())
     assert list(first) != list(credit(groups, seed=6)[0])
     assert list(first) != sorted(first), "neighbours of one group would fall into one minibatch"
-    assert {one.tokens for one in first.values()} == {s.tokens for g in groups for s in g.samples}
+    assert {one.tokens for one in first.values()} == {
+        s.tokens for g in groups for s in (one.sample for one in g.judged)
+    }
 
 
 def test_the_control_experiment_deals_out_the_same_rewards_over_the_whole_batch() -> None:
@@ -383,13 +387,16 @@ def test_the_control_experiment_deals_out_the_same_rewards_over_the_whole_batch(
 
 
 def test_which_groups_teach() -> None:
-    assert teaches(group(0, [1.0, 0.0]), MATH, SUM) and not teaches(group(0, [0.1, 0.1, 0.1]), MATH, SUM)
+    assert teaches(group(0, [1.0, 0.0])) and not teaches(group(0, [0.1, 0.1, 0.1]))
     # The only other reward is that of a check that broke.
-    assert not teaches(group(0, [1.0, 1.0, 0.0], ["ok", "ok", "timeout"]), MATH, SUM)
-    assert not teaches(group(0, [1.0, 0.0], ["timeout", "timeout"]), MATH, SUM)
+    assert not teaches(group(0, [1.0, 1.0, 0.0], ["ok", "ok", "timeout"]))
+    assert not teaches(group(0, [1.0, 0.0], ["timeout", "timeout"]))
     # 1 + 0 is 0 + 1, but gdpo looks at each; where both are the same, it learns nothing either.
-    assert not teaches(two_rewards(0, [1.0, 0.0], [0.0, 1.0]), AB, SUM)
-    assert teaches(two_rewards(0, [1.0, 0.0], [0.0, 1.0]), AB, GDPO)
-    assert not teaches(two_rewards(0, [1.0, 1.0], [0.5, 0.5]), AB, GDPO)
+    assert not teaches(two_rewards(0, [1.0, 0.0], [0.0, 1.0]))
+    assert teaches(two_rewards(0, [1.0, 0.0], [0.0, 1.0]), by_reward=True)
+    assert not teaches(two_rewards(0, [1.0, 1.0], [0.5, 0.5]), by_reward=True)
     drops = [RewardConfig(name="math", path="mine.py:f", on_status=OnStatusConfig(timeout="drop_group"))]
-    assert not teaches(group(0, [1.0, 0.0, 0.0], ["ok", "wrong", "timeout"]), drops, SUM)
+    (dropped,) = settled([group(0, [1.0, 0.0, 0.0], ["ok", "wrong", "timeout"])], drops)
+    assert not teaches(dropped) and [one.left_out for one in dropped.judged] == [
+        "with its group: math: timeout", "with its group: math: timeout", "math: timeout",
+    ]  # fmt: skip

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
+from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import EvaluateConfig
 from rlreason.data.chat import load_tokenizer
 from rlreason.data.prompts import evaluation_sets, task_sets
+from rlreason.rewards.runtime.combine import Judge
 from rlreason.runlog import RunLog
 from rlreason.running import evaluation
 from rlreason.running.interrupts import Interrupts
 from rlreason.running.job import Job
 from rlreason.running.placement import evaluation_workers
 from rlreason.stages import evaluate
-from rlreason.types import Group, Sample, Score, Task, UserError
+from rlreason.types import Sample, Score, Task, UserError
 
 FIGURES = {"eval/a/greedy_accuracy": 0.5, "eval/a/response_tokens_mean": 3.0, "eval/b/greedy_accuracy": 1.0}
 
@@ -143,10 +145,11 @@ def test_the_mean_reward_is_of_the_checks_that_worked() -> None:
         logprobs=(0.0, -1.0), finish_reason="stop",
     )  # fmt: skip
     found = [Score(value=-2.0, status="ok"), Score(value=0.0, status="verifier_error")]
-    scores = tuple({"liked": score} for score in found)
-    figures = evaluation.at_k([Group(task=task, samples=(sample, replace(sample, index=1)), scores=scores)], 2)
+    scores = [{"liked": score} for score in found]
+    judge = Judge([RewardConfig(name="liked", path="mine.py:f")])
+    figures = evaluation.at_k([judge.settle(task, [sample, replace(sample, index=1)], scores)], 2)
     assert figures["reward@2"] == -2.0, "a check that broke is no gain"
-    broken = [Group(task=task, samples=(sample,), scores=scores[1:])]
+    broken = [judge.settle(task, [sample], scores[1:])]
     assert evaluation.at_k(broken, 1).keys() == {"avg@1", "pass@1"}, "no mean of nothing"
 
 

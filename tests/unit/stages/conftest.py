@@ -4,6 +4,7 @@ from typing import Any
 
 from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.config.schema import RLConfig
+from rlreason.rewards.runtime.combine import Judge
 from rlreason.types import Group, PromptTask, Sample, Score, ScoreStatus, Task
 
 SUM = CombineConfig()
@@ -38,25 +39,39 @@ def group(
     """One reward, `math`; `num_tokens` of each response, else 2."""
     found = statuses or ["ok" if value else "wrong" for value in values]
     lengths = num_tokens or [2] * len(values)
-    return Group(
-        task=Task(id=str(number), prompt="p", answer="7"),
-        samples=tuple(sample(str(number), index, length, **fields) for index, length in enumerate(lengths)),
-        scores=tuple({"math": Score(value=value, status=status)} for value, status in zip(values, found, strict=True)),
-        greedy=None if greedy is None else {"math": Score(value=greedy, status="ok")},
+    return Judge(MATH).settle(
+        Task(id=str(number), prompt="p", answer="7"),
+        [sample(str(number), index, length, **fields) for index, length in enumerate(lengths)],
+        [{"math": Score(value=value, status=status)} for value, status in zip(values, found, strict=True)],
+        None if greedy is None else (sample(str(number), 0), {"math": Score(value=greedy, status="ok")}),
     )
+
+
+def settled(groups: list[Group], rewards: list[RewardConfig], rule: CombineConfig = SUM) -> list[Group]:
+    """The same samples and verdicts under other rewards."""
+    judge = Judge(rewards, rule)
+    return [
+        judge.settle(
+            group.task,
+            [one.sample for one in group.judged],
+            [one.scores for one in group.judged],
+            (group.greedy.sample, group.greedy.scores) if group.greedy else None,
+        )
+        for group in groups
+    ]
 
 
 def two_rewards(number: int, a: list[float], b: list[float], status: ScoreStatus = "ok") -> Group:
     """A group with rewards a and b; `status` is that of the last b."""
-    scores = tuple(
+    scores = [
         {
             "a": Score(value=one, status="ok"),
             "b": Score(value=two, status=status if index == len(a) - 1 else "ok"),
         }
         for index, (one, two) in enumerate(zip(a, b, strict=True))
-    )
-    samples = tuple(sample(str(number), index) for index in range(len(a)))
-    return Group(task=Task(id=str(number), prompt="p"), samples=samples, scores=scores)
+    ]
+    samples = [sample(str(number), index) for index in range(len(a))]
+    return Judge(AB).settle(Task(id=str(number), prompt="p"), samples, scores)
 
 
 def rl_config(**fields: Any) -> RLConfig:

@@ -11,15 +11,16 @@ import pytest
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
-from rlreason.rl.batch import minibatches, rollout_metrics, total_rewards, update_metrics
-from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
+from rlreason.rewards.runtime.combine import Judge
+from rlreason.rl.batch import minibatches, rollout_metrics, update_metrics
+from rlreason.rl.experience import Experience, Scores, policy_loss, train_sequences
 from rlreason.rl.guard import Watch, require_gold
 from rlreason.runlog import RunLog
 from rlreason.running.checks import require_reward, require_tasks
 from rlreason.running.evaluation import at_k
 from rlreason.running.interrupts import Interrupts
 from rlreason.running.job import Job
-from rlreason.running.verdicts import broken_rewards, require_trainable, sample_rows, stop_on_broken_rewards
+from rlreason.running.verdicts import broken_rewards, sample_rows, stop_on_broken_rewards
 from rlreason.stages.rl import next_kl_coef, require_functions, require_parity, update
 from rlreason.types import (
     Group,
@@ -33,10 +34,11 @@ from rlreason.types import (
     TrainSequence,
     UserError,
 )
-from tests.unit.stages.conftest import AB, MATH, SUM, group, rl_config, sample, two_rewards
+from tests.unit.stages.conftest import AB, MATH, SUM, group, rl_config, sample, settled, two_rewards
 
 MEAN = AlgorithmConfig()
 PLAIN = AlgorithmConfig(advantage="none")
+JUDGE = Judge([RewardConfig(name=name, path="mine.py:f") for name in ("math", "short", "right")])
 
 
 def advantages(
@@ -47,9 +49,9 @@ def advantages(
 ) -> dict[int, float]:
     """By the token that tells samples apart; of a sequence's two tokens they are equal."""
     rng = random.Random(0)
-    kept = Kept.of(groups, rewards, rng)
+    experience = Experience.of(settled(groups, rewards, rule), rng)
     found, _ = train_sequences(
-        kept, Scores(), algorithm, rewards, rule, kl_coef=0.0, max_response_tokens=8, on_policy=True, rng=rng
+        experience, Scores(), algorithm, kl_coef=0.0, max_response_tokens=8, on_policy=True, rng=rng
     )
     assert all(sequence.advantages[2] == sequence.advantages[3] for sequence in found)
     return {sequence.tokens[2]: sequence.advantages[2] for sequence in found}
@@ -58,9 +60,13 @@ def advantages(
 def test_rewards_are_weighted_and_added() -> None:
     both = two_rewards(0, [1.0], [0.5])
     weighted = [AB[0], RewardConfig(name="b", path="mine.py:b", weight=-0.5)]
-    assert total_rewards([both], weighted, SUM) == [[0.75]]
+    assert rewards_of(settled([both], weighted)) == [[0.75]]
     double = [RewardConfig(name="math", path="mine.py:f", weight=2.0)]
-    assert total_rewards([group(0, [1.0, 0.0]), group(1, [0.25])], double, SUM) == [[2.0, 0.0], [0.5]]
+    assert rewards_of(settled([group(0, [1.0, 0.0]), group(1, [0.25])], double)) == [[2.0, 0.0], [0.5]]
+
+
+def rewards_of(groups: list[Group]) -> list[list[float | None]]:
+    return [[one.reward for one in group.judged] for group in groups]
 
 
 def test_advantages_are_relative_to_the_own_group() -> None:
@@ -74,7 +80,7 @@ def test_advantages_are_relative_to_the_own_group() -> None:
 def test_a_sample_whose_check_broke_is_left_out_and_the_mean_is_over_the_rest(status: ScoreStatus) -> None:
     groups = [group(0, [1.0, 0.0, 0.0], ["ok", status, "wrong"]), group(1, [0.0, 1.0], [status, "ok"])]
     assert advantages(groups, MEAN) == {0: 0.5, 2: -0.5, 11: 0.0}
-    assert not Kept.of([group(0, [0.0, 0.0], [status, status])], MATH, random.Random(0)).samples
+    assert not Experience.of([group(0, [0.0, 0.0], [status, status])], random.Random(0)).judged
 
 
 def test_an_answer_that_cannot_be_parsed_is_wrong_and_not_broken() -> None:
@@ -105,10 +111,10 @@ def test_each_action_on_a_check_that_did_not_work() -> None:
 
 def test_a_timeout_of_a_shipped_reward_counts_as_zero() -> None:
     shipped = [RewardConfig(name="math", path="rlreason.rewards.math:reward")]
-    groups = [group(0, [1.0, 0.0], ["ok", "timeout"])]
+    groups = settled([group(0, [1.0, 0.0], ["ok", "timeout"])], shipped)
     assert advantages(groups, MEAN, rewards=shipped) == {0: 0.5, 1: -0.5}
-    assert broken_rewards(groups, shipped) is None
-    metrics = rollout_metrics(groups, [[1.0, 0.0]], shipped, version=3)
+    assert broken_rewards(groups) is None
+    metrics = rollout_metrics(groups, version=3)
     assert metrics["reward/mean"] == metrics["reward/math/mean"] == 0.5
     assert metrics["reward/error_rate"] == 0.0 and metrics["verdict/timeout"] == 1.0
 
@@ -163,15 +169,15 @@ def test_a_policy_that_has_diverged_is_not_blamed_on_a_stale_weight() -> None:
 
 @pytest.mark.parametrize("value", [1e308, -1e308, 1.1e15])
 def test_a_reward_that_training_cannot_hold_is_refused_with_its_sample(value: float) -> None:
-    require_trainable([group(0, [1e15, -1e15])], MATH)
+    group(0, [1e15, -1e15])
     with pytest.raises(UserError, match=r"^reward `math`: .* for sample 1 of task 0; .* beyond \+-1e\+15"):
-        require_trainable([group(0, [0.0, value], ["ok", "ok"])], MATH)
-    require_trainable([group(0, [value], ["verifier_error"])], MATH)  # what a broken check says counts nowhere
-    with pytest.raises(UserError, match="for the greedy answer of task 0"):
-        require_trainable([group(0, [0.0], greedy=value)], MATH)
+        group(0, [0.0, value], ["ok", "ok"])
+    group(0, [value], ["verifier_error"])  # what a broken check says counts nowhere
+    with pytest.raises(UserError, match="for sample 0 of task 0"):
+        group(0, [0.0], greedy=value)
     weighted = [MATH[0].model_copy(update={"weight": 1e10})]
     with pytest.raises(UserError, match=r"reward `math`: 1e\+06 for sample 0 of task 0; with its weight"):
-        require_trainable([group(0, [1e6])], weighted)
+        settled([group(0, [1e6])], weighted)
 
 
 def test_a_gold_figure_that_no_sample_has_is_not_taken_for_a_wrong_name(tmp_path: Path) -> None:
@@ -188,7 +194,7 @@ def test_a_gold_figure_that_no_sample_has_is_not_taken_for_a_wrong_name(tmp_path
 
 def test_what_no_sample_was_judged_by_has_no_mean() -> None:
     broken = [group(0, [0.0, 0.0], ["timeout", "timeout"])]
-    found = rollout_metrics(broken, [[0.0, 0.0]], [*MATH, *AB], version=3)
+    found = rollout_metrics(settled(broken, [*MATH, *AB]), version=3)
     assert all(isfinite(value) for value in found.values())
     assert not {"reward/mean", "reward/std", "reward/math/mean", "reward/a/mean"} & found.keys()
     assert found["reward/error_rate"] == 1.0 and found["verdict/timeout"] == 2.0
@@ -198,7 +204,7 @@ def test_a_reward_of_another_source_is_not_in_the_group() -> None:
     groups = [group(0, [1.0, 0.0]), two_rewards(1, [1.0, 1.0], [0.0, 3.0])]
     rewards = [*MATH, *AB]
     assert advantages(groups, MEAN, rewards=rewards) == {0: 0.5, 1: -0.5, 10: -1.5, 11: 1.5}
-    metrics = rollout_metrics(groups, total_rewards(groups, rewards, SUM), rewards, version=3)
+    metrics = rollout_metrics(settled(groups, rewards), version=3)
     found = {name: metrics[f"reward/{name}/mean"] for name in ("math", "a", "b")}
     assert found == {"math": 0.5, "a": 1.0, "b": 1.5}
 
@@ -219,12 +225,12 @@ def test_tasks_without_a_reward_and_rewards_without_a_task_are_refused() -> None
 
 def test_a_run_whose_rewards_break_stops_above_the_threshold() -> None:
     groups = [group(0, [1.0, 0.0], ["ok", "timeout"]), group(1, [0.0, 0.0], ["wrong", "unparseable"])]
-    found = broken_rewards(groups, MATH)
+    found = broken_rewards(groups)
     assert found is not None and (found.num_broken, found.num_samples) == (1, 4)
     stop_on_broken_rewards(found, 0.25)  # a quarter broke: not above
     with pytest.raises(RunError, match=r"reward `math` broke on 25% of the samples \(timeout\): timeout"):
         stop_on_broken_rewards(found, 0.24)
-    assert broken_rewards([group(0, [1.0, 0.0])], MATH) is None
+    assert broken_rewards([group(0, [1.0, 0.0])]) is None
 
 
 def test_the_stop_shows_the_first_broken_verdicts_last_line_and_where_the_rest_is() -> None:
@@ -234,7 +240,7 @@ def test_the_stop_shows_the_first_broken_verdicts_last_line_and_where_the_rest_i
         {"a": Score(value=0.0, status="timeout", detail="later"), "b": Score(value=0.0, status="wrong")},
     )
     samples = (sample("0", 0), sample("0", 1))
-    found = broken_rewards([Group(task=Task(id="0", prompt="p"), samples=samples, scores=scores)], AB)
+    found = broken_rewards([Judge(AB).settle(Task(id="0", prompt="p"), samples, scores)])
     assert found is not None and found.detail == traceback
     with pytest.raises(RunError) as error:
         stop_on_broken_rewards(found, 0.9)
@@ -247,7 +253,7 @@ def test_rollout_metrics_by_hand() -> None:
     second = group(1, [0.5, 0.0], ["ok", "wrong"], policy_version=2, finish_reason="length", mask=(0, 1, 1, 1))
     groups = [first, second]
     double = [RewardConfig(name="math", path="mine.py:f", weight=2.0)]
-    assert rollout_metrics(groups, total_rewards(groups, double, SUM), double, version=3) == pytest.approx(
+    assert rollout_metrics(settled(groups, double), version=3) == pytest.approx(
         {
             "reward/mean": 1.0,  # 2, 1, 0: the check that broke says nothing about its answer
             "reward/std": (2 / 3) ** 0.5,
@@ -266,13 +272,13 @@ def test_rollout_metrics_by_hand() -> None:
 
 def test_figures_at_k_by_hand() -> None:
     def answers(number: int, found: list[str]) -> Group:
-        return Group(
-            task=Task(id=str(number), prompt="p", answer="7"),
-            samples=tuple(sample(str(number), i, response=answer) for i, answer in enumerate(found)),
-            scores=tuple(
+        return JUDGE.settle(
+            Task(id=str(number), prompt="p", answer="7"),
+            [sample(str(number), i, response=answer) for i, answer in enumerate(found)],
+            [
                 {"math": Score(value=float("7" in answer), status="ok"), "short": Score(value=0.0, status="wrong")}
                 for answer in found
-            ),
+            ],
         )
 
     groups = [
@@ -280,10 +286,10 @@ def test_figures_at_k_by_hand() -> None:
         answers(1, [r"\boxed{3}", r"\boxed{3}", r"\boxed{7}", ""]),
     ]
     assert at_k(groups, 4) == {"avg@4": 0.375, "pass@4": 1.0, "maj@4": 0.5, "reward@4": 0.375}
-    words = Group(
-        task=Task(id="2", prompt="p", answer="Red."),
-        samples=tuple(sample("2", i, response=text) for i, text in enumerate(["Blue.", "Red.", "Red. "])),
-        scores=tuple({"right": Score(value=value, status="ok")} for value in (0.0, 1.0, 1.0)),
+    words = JUDGE.settle(
+        Task(id="2", prompt="p", answer="Red."),
+        [sample("2", i, response=text) for i, text in enumerate(["Blue.", "Red.", "Red. "])],
+        [{"right": Score(value=value, status="ok")} for value in (0.0, 1.0, 1.0)],
     )
     assert at_k([words], 3) == {
         "avg@3": pytest.approx(2 / 3),
@@ -291,10 +297,10 @@ def test_figures_at_k_by_hand() -> None:
         "maj@3": 1.0,
         "reward@3": pytest.approx(2 / 3),
     }
-    halves = Group(
-        task=Task(id="3", prompt="p", answer="1/2"),
-        samples=tuple(sample("3", i, response=text) for i, text in enumerate([r"\frac12", "0.5", "1.0", "1", "2/2"])),
-        scores=tuple({"math": Score(value)} for value in (1.0, 1.0, 0.0, 0.0, 0.0)),
+    halves = JUDGE.settle(
+        Task(id="3", prompt="p", answer="1/2"),
+        [sample("3", i, response=text) for i, text in enumerate([r"\frac12", "0.5", "1.0", "1", "2/2"])],
+        [{"math": Score(value)} for value in (1.0, 1.0, 0.0, 0.0, 0.0)],
     )
     judge = RewardConfig(name="math", path="rlreason.rewards.math:reward")
     assert at_k([halves], 5, [judge])["maj@5"] == 0.0, "equal wrong answers are one vote"
@@ -310,11 +316,11 @@ def test_only_full_marks_of_a_check_that_worked_are_right() -> None:
 
 def test_rows_of_samples() -> None:
     groups = [group(0, [1.0, 0.0], ["ok", "timeout"]), group(1, [0.0])]
-    rows = sample_rows(groups, 7, split="train", rewards=[[2.0, -1.0], [0.5]])
-    assert [(row["task_id"], row["index"], row["reward"]) for row in rows] == [
-        ("0", 0, 2.0),
-        ("0", 1, -1.0),
-        ("1", 0, 0.5),
+    rows = sample_rows(groups, 7, split="train")
+    assert [(row["task_id"], row["index"], row["reward"], row.get("left_out")) for row in rows] == [
+        ("0", 0, 1.0, None),
+        ("0", 1, None, "math: timeout"),
+        ("1", 0, 0.0, None),
     ]
     assert [row["rewards"] for row in rows] == [{"math": 1.0}, {"math": 0.0}, {"math": 0.0}]
     assert rows[1]["verdicts"] == {"math": "timeout"} and rows[1]["step"] == 7 and rows[1]["split"] == "train"

@@ -36,7 +36,7 @@ class Rollouts:
         self.num_batches = self.num_probes = 0
         self.reward_breaks_at, self.dies_at, self.probe_dies_at = reward_breaks_at, dies_at, probe_dies_at
 
-    def submit(self, prompts: list[PromptTask], *, num_samples: int) -> list[list[PromptTask]]:
+    def submit(self, prompts: list[PromptTask], *, num_samples: int, with_greedy: bool) -> list[list[PromptTask]]:
         return [prompts]
 
     def wait_any(self, pending: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -3,8 +3,8 @@
 import pytest
 
 from rlreason.config.rewards import CombineConfig, RewardConfig
-from rlreason.rewards.runtime.combine import actions, broken, combine, is_left_out
-from rlreason.types import Score, ScoreStatus
+from rlreason.rewards.runtime.combine import Judge, actions, combine
+from rlreason.types import Sample, Score, ScoreStatus, Task
 
 MATH = RewardConfig(name="math", path="rlreason.rewards.math:reward", weight=0.5)
 FORM = RewardConfig(name="form", path="mine.py:form", weight=0.25)
@@ -14,6 +14,11 @@ MINE = RewardConfig(
     on_status={"timeout": "drop_group", "verifier_error": "zero", "sandbox_error": "mask"},  # type: ignore[arg-type]
 )
 SUM = CombineConfig()
+TASK = Task(id="0", prompt="p")
+SAMPLE = Sample(
+    task_id="0", index=0, policy_version=0, tokens=(1, 2), mask=(0, 1), logprobs=(0.0, -1.0), prompt="p",
+    response="r", finish_reason="stop",
+)  # fmt: skip
 GATE = CombineConfig(mode="gate", gate="math")  # type: ignore[arg-type]
 
 
@@ -71,13 +76,16 @@ def test_a_check_that_did_not_work_is_worth_nothing_whatever_it_says() -> None:
 def test_each_status_has_its_action(reward: RewardConfig, status: ScoreStatus, action: str) -> None:
     found = scores(status, **{reward.name: 0.0})
     assert actions(found, [MATH, FORM, MINE]) == {reward.name: action}
-    assert is_left_out(found, [MATH, FORM, MINE]) == (action != "zero")
+    (judged,) = Judge([MATH, FORM, MINE]).settle(TASK, [SAMPLE], [found]).judged
+    assert judged.left_out == ("" if action == "zero" else f"{reward.name}: {status}")
+    assert judged.reward == (0.0 if action == "zero" else None)
+    assert judged.values == ({reward.name: 0.0} if action == "zero" else {})
     # A timeout that counts as zero is the policy's own fault; a checker that raises is broken even then.
-    assert broken(found, [MATH, FORM, MINE]) == ([] if (status, action) == ("timeout", "zero") else [reward.name])
+    assert judged.broken == (() if (status, action) == ("timeout", "zero") else (reward.name,))
 
 
 @pytest.mark.parametrize("status", ["ok", "wrong", "unparseable"])
 def test_a_checker_that_worked_costs_nothing(status: ScoreStatus) -> None:
     found = scores(status, math=0.0, form=0.0)
-    assert actions(found, [MATH, FORM]) == {} and broken(found, [MATH, FORM]) == []
-    assert not is_left_out(found, [MATH, FORM])
+    (judged,) = Judge([MATH, FORM]).settle(TASK, [SAMPLE], [found]).judged
+    assert actions(found, [MATH, FORM]) == {} and (judged.broken, judged.left_out) == ((), "")
