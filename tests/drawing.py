@@ -2,7 +2,7 @@
 
 import re
 
-from rlreason.report.html import STYLE
+from rlreason.report.html import CSS
 
 
 def drawing(figure: str, names: list[str]) -> str:
@@ -15,6 +15,6 @@ def drawing(figure: str, names: list[str]) -> str:
         for i, name in enumerate(names)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 570 230"><style>{STYLE}</style>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 570 230"><style>{CSS}</style>'
         f'<rect width="570" height="230" fill="var(--bg)"/>{inner[1]}{legend}</svg>\n'
     )

@@ -6,18 +6,16 @@ is not finished is shown as such. Does not: evaluate, or compare two recipes.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from rlreason.algorithms.intervals import Interval, bootstrap_mean, wilson
 from rlreason.report.files import RunFiles, manifest, verdicts
-from rlreason.report.html import duration_text, table, text_block
-from rlreason.report.plots import Row, marks, number, plots
-from rlreason.report.sections import continuations, corpus, figure_text, guard, signal, tokenizer
+from rlreason.report.html import render
+from rlreason.report.plots import Row, marks, number, number_text, plots
 
 NUM_PROMPTS: Final = 5
 """Of the first evaluation set that stages share; of each other set one."""
@@ -32,10 +30,6 @@ PLOTS: Final = {
 }
 HELD_OUT: Final = "held-out text, bits per byte"
 """Its sources are data, not evaluation sets, and may have the name of one."""
-NOTE: Final = (
-    "In brackets 95 % intervals over the prompts: Wilson's for greedy accuracy, pass@k and maj@k, a percentile "
-    "bootstrap for avg@k and length. They say nothing about another training run with another seed."
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,29 +54,28 @@ class Stage:
     figures: dict[str, float]
     """`SET/FIGURE` of its last evaluation."""
     evaluations: dict[str, Evaluation]
-    manifest: dict[str, Any]
+    artifact_hash: str
+    parents: list[tuple[str, str]]
+    """(name, hash that its artifact had then)"""
 
 
-def body(run_dir: Path) -> str:
-    """The page's body. The directory has a summary.json."""
+def page(run_dir: Path) -> str:
+    """The recipe's page. The directory has a summary.json."""
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     stages = [_stage(run_dir, entry) for entry in [*summary["stages"], *_unfinished(run_dir, summary["stages"])]]
-    shown = [stage for stage in stages if stage.figures]
-    parts = [
-        f'<div class="soft">recipe of {len(stages)} stages · {duration_text(number(summary.get("duration_s")))}</div>',
-        f"<h2>Stages</h2>{_stage_table(run_dir, stages)}",
-    ]
-    if shown:
-        parts.append(f"<h2>What each stage did to the model</h2>{_comparison(shown)}")
-    parts.append(_plots(stages, shown))
-    parts.append(_answers(shown))
-    for stage in stages:
-        parts.append(signal(stage.files, stage.name))
-        parts.append(guard(stage.files, f"Over-optimisation: {stage.name}"))
-        parts.append(continuations(stage.files, f"Held-out prompts, continued during {stage.name}"))
-        parts.append(corpus(stage.files, f"Corpus: {stage.name}"))
-        parts.append(tokenizer(stage.files, f"Tokenizer: {stage.name}"))
-    return "\n".join(part for part in parts if part)
+    compared = [stage for stage in stages if stage.figures]
+    return render(
+        "recipe.html",
+        title=run_dir.resolve().name,
+        run_dir=run_dir,
+        duration_s=summary.get("duration_s"),
+        stages=stages,
+        hashes={stage.name: stage.artifact_hash for stage in stages},
+        compared=compared,
+        comparison=_comparison(compared),
+        plots=_plots(stages, compared),
+        answers=list(_answers(compared)),
+    )
 
 
 def _unfinished(run_dir: Path, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,7 +90,8 @@ def _unfinished(run_dir: Path, known: Sequence[dict[str, Any]]) -> list[dict[str
 
 def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
     folder = run_dir / str(entry["dir"])
-    files = RunFiles(folder)
+    files, made = RunFiles(folder), manifest(folder)
+    parents = made.get("parents")
     figures = {key: number(value) for key, value in (entry.get("eval") or {}).items() if "/" in key}
     status = str(entry.get("status", "")) if folder.is_dir() else "missing"
     if status == "failed" and _was_interrupted(files):
@@ -111,8 +105,12 @@ def _stage(run_dir: Path, entry: dict[str, Any]) -> Stage:
         duration_s=number(entry.get("duration_s")),
         files=files,
         figures={key: value for key, value in figures.items() if value == value},
-        evaluations=_evaluations(files.samples(("eval/",)), manifest(folder).get("step")),
-        manifest=manifest(folder),
+        evaluations=_evaluations(files.samples(("eval/",)), made.get("step")),
+        artifact_hash=str(made.get("artifact_hash", "")),
+        parents=[
+            (name, str(parent.get("hash", "") if isinstance(parent, dict) else parent))
+            for name, parent in (parents if isinstance(parents, dict) else {}).items()
+        ],
     )
 
 
@@ -147,65 +145,40 @@ def _is_right(row: Row) -> bool:
     return number(row.get("reward")) >= 1.0 and (not judged or judged[0][1] == "ok")
 
 
-def _stage_table(run_dir: Path, stages: Sequence[Stage]) -> str:
-    hashes = {stage.name: str(stage.manifest.get("artifact_hash", "")) for stage in stages}
-    rows = []
-    for stage in stages:
-        name = escape(stage.name)
-        report = stage.files.folder / "report.html"
-        if report.is_relative_to(run_dir) and report.exists():
-            name = f'<a href="./{quote(str(report.relative_to(run_dir)))}">{name}</a>'
-        rows.append(
-            f'<tr><td>{name}</td><td>{escape(stage.kind)}</td><td class="{"ok" if stage.status == "done" else "bad"}">'
-            f'{escape(stage.status)}</td><td class="n">{duration_text(stage.duration_s)}</td>'
-            f"<td><code>{escape(hashes[stage.name][:8]) or '–'}</code></td><td>{_parents(stage, hashes)}</td></tr>"
-        )
-    return table(["name", "stage", "status", "n:duration", "artifact", "made of"], rows, style="fit")
+Cell = tuple[str, str]
+"""(figure, its interval in brackets or "")"""
 
 
-def _parents(stage: Stage, hashes: dict[str, str]) -> str:
-    parents = stage.manifest.get("parents")
-    cells = []
-    for name, parent in (parents if isinstance(parents, dict) else {}).items():
-        made_of = str(parent.get("hash", "") if isinstance(parent, dict) else parent)
-        is_old = bool(hashes.get(name)) and hashes[name] != made_of
-        note = ' <span class="bad">since made anew</span>' if is_old else ""
-        cells.append(f"{escape(name)} <code>{escape(made_of[:8])}</code>{note}")
-    return "<br>".join(cells)
-
-
-def _comparison(stages: Sequence[Stage]) -> str:
-    """A row for each figure, a column for each stage."""
-    keys = list(dict.fromkeys(key for stage in stages for key in stage.figures))
-    measured = [key for key in keys if key.endswith("/bits_per_byte")]
-    keys = [key for key in keys if key not in measured]
-    rows = []
+def _comparison(stages: Sequence[Stage]) -> list[tuple[str, list[tuple[str, list[Cell]]]]]:
+    """Title and rows of each set; a row is the name of a figure and one cell a stage."""
+    keys = [key.rpartition("/")[::2] for key in dict.fromkeys(key for stage in stages for key in stage.figures)]
+    groups = []
     # Sets that most stages answered stand first.
-    names = list(dict.fromkeys(key.rpartition("/")[0] for key in keys))
+    names = dict.fromkeys(name for name, figure in keys if figure != "bits_per_byte")
     for name in sorted(names, key=lambda name: -sum(f"{name}/greedy_accuracy" in stage.figures for stage in stages)):
         sizes = sorted({len(s.evaluations[name].greedy) for s in stages if name in s.evaluations} - {0})
-        size = f" · {' or '.join(map(str, sizes))} prompts" if sizes else ""
-        rows.append(f'<tr class="set"><th colspan="{len(stages) + 1}">{escape(name)}{size}</th></tr>')
-        for key in [key for key in keys if key.rpartition("/")[0] == name]:
-            figure = key.rpartition("/")[2]
-            cells = "".join(_cell(stage, name, figure) for stage in stages)
-            rows.append(f"<tr><td>{escape(NAMES.get(figure, figure))}</td>{cells}</tr>")
-    if measured:
-        rows.append(f'<tr class="set"><th colspan="{len(stages) + 1}">{HELD_OUT}</th></tr>')
-    for name in [key.rpartition("/")[0] for key in measured]:
-        cells = "".join(_cell(stage, name, "bits_per_byte") for stage in stages)
-        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
-    heads = ["", *(f"n:{stage.name}" for stage in stages)]
-    return f'{table(heads, rows, style="fit compare")}<p class="soft">{NOTE}</p>'
+        title = name + (f" · {' or '.join(map(str, sizes))} prompts" if sizes else "")
+        figures = [figure for other, figure in keys if other == name and figure != "bits_per_byte"]
+        groups.append((title, [(NAMES.get(f, f), [_cell(stage, name, f) for stage in stages]) for f in figures]))
+    texts = [name for name, figure in keys if figure == "bits_per_byte"]
+    if texts:
+        groups.append((HELD_OUT, [(name, [_cell(stage, name, "bits_per_byte") for stage in stages]) for name in texts]))
+    return groups
 
 
-def _cell(stage: Stage, name: str, figure: str) -> str:
+def _cell(stage: Stage, name: str, figure: str) -> Cell:
     value = stage.figures.get(f"{name}/{figure}")
     if value is None:
-        return '<td class="n">–</td>'
-    found = interval(figure, value, stage.evaluations.get(name))
-    brackets = "–".join(figure_text(figure, edge).removesuffix(" %") for edge in found) if found else ""
-    return f'<td class="n">{figure_text(figure, value)}<div class="soft">{f"[{brackets}]" if found else ""}</div></td>'
+        return "–", ""
+    edges = interval(figure, value, stage.evaluations.get(name)) or ()
+    texts = [_figure_text(figure, edge).removesuffix(" %") for edge in edges]
+    return _figure_text(figure, value), f"[{'–'.join(texts)}]" if texts else ""
+
+
+def _figure_text(figure: str, value: float) -> str:
+    """Shares in percent, all else as a number."""
+    is_share = re.search(r"accuracy|(avg|pass|maj)@|rate$", figure) is not None
+    return f"{100 * value:.1f} %" if is_share and 0 <= value <= 1 else number_text(value)
 
 
 def interval(figure: str, value: float, evaluation: Evaluation | None) -> Interval | None:
@@ -224,53 +197,43 @@ def interval(figure: str, value: float, evaluation: Evaluation | None) -> Interv
     return None
 
 
-def _plots(stages: Sequence[Stage], shown: Sequence[Stage]) -> str:
-    drawn = [plots(s.files.metrics, PLOTS[s.kind], of=s.name) for s in stages if s.kind in PLOTS]
+def _plots(stages: Sequence[Stage], compared: Sequence[Stage]) -> str:
+    drawn = [plots(stage.files.metrics, PLOTS[stage.kind], of=stage.name) for stage in stages if stage.kind in PLOTS]
     lines: dict[str, list[tuple[float, float, float] | None]] = {}
-    for place, stage in enumerate(shown):
+    for place, stage in enumerate(compared):
         for key, value in stage.figures.items():
             name, _, figure = key.rpartition("/")
             if figure == "greedy_accuracy":
                 low, high = interval(figure, value, stage.evaluations.get(name)) or (value, value)
-                lines.setdefault(name, [None] * len(shown))[place] = (value, low, high)
+                lines.setdefault(name, [None] * len(compared))[place] = (value, low, high)
     if lines:
-        drawn.insert(0, marks("Accuracy", "greedy, 95 % intervals", [stage.name for stage in shown], lines))
-    return f'<h2>Plots</h2><div class="plots">{"".join(drawn)}</div>' if any(drawn) else ""
+        drawn.insert(0, marks("Accuracy", "greedy, 95 % intervals", [stage.name for stage in compared], lines))
+    return "".join(drawn)
 
 
-def _answers(stages: Sequence[Stage]) -> str:
-    """The same prompts, answered after each stage."""
-    asked = {name: [s for s in stages if s.evaluations.get(name, Evaluation()).greedy] for name in _sets(stages)}
-    shared = next((name for name, found in asked.items() if len(found) > 1), next(iter(asked), None))
-    blocks = []
+Card = tuple[str, bool, str, str, str]
+"""(stage, whether it is right, verdict, its length, response)"""
+
+
+def _answers(stages: Sequence[Stage]) -> Iterator[tuple[str, str, str | None, list[Card]]]:
+    """The same prompts, answered after each stage: set, prompt, right answer, and one card a stage."""
+    sets = dict.fromkeys(name for stage in stages for name, e in stage.evaluations.items() if e.greedy)
+    asked = {name: [s for s in stages if name in s.evaluations and s.evaluations[name].greedy] for name in sets}
+    shared = next((name for name, answering in asked.items() if len(answering) > 1), next(iter(asked), None))
     for name in sorted(asked, key=lambda name: name != shared):
         tasks = dict.fromkeys(task for stage in asked[name] for task in stage.evaluations[name].greedy)
         for task in list(tasks)[: NUM_PROMPTS if name == shared else 1]:
-            blocks.append(_answered(name, task, asked[name]))
-    return f"<h2>The same prompts, answered after each stage</h2>{''.join(blocks)}" if blocks else ""
+            rows = [(s.name, row) for s in asked[name] if (row := s.evaluations[name].greedy.get(task)) is not None]
+            last = rows[-1][1]
+            gold = last.get("answer")
+            gold = ", ".join(map(str, gold)) if isinstance(gold, list) else gold
+            yield name, last.get("prompt", ""), gold, [_card(stage, row) for stage, row in rows]
 
 
-def _sets(stages: Sequence[Stage]) -> dict[str, None]:
-    return dict.fromkeys(name for stage in stages for name, e in stage.evaluations.items() if e.greedy)
-
-
-def _answered(name: str, task: str, stages: Sequence[Stage]) -> str:
-    rows = {stage.name: row for stage in stages if (row := stage.evaluations[name].greedy.get(task)) is not None}
-    last = list(rows.values())[-1]
-    gold = last.get("answer")
-    gold = ", ".join(map(str, gold)) if isinstance(gold, list) else gold
-    cards = []
-    for stage, row in rows.items():
-        status = next((status for _, status in verdicts(row)), "")
-        if _is_right(row):
-            verdict, mark = "✓ right", "ok"
-        else:
-            verdict, mark = f"✗ {status if status not in ('ok', '') else 'wrong'}", "bad"
-        length = number(row.get("num_tokens"))
-        tokens = f" · {length:.0f} tokens" if length == length else ""
-        cards.append(
-            f'<div class="tile"><span>{escape(stage)} · <b class="{mark}">{escape(verdict)}</b>{tokens}</span>'
-            f"{text_block(row.get('response', ''))}</div>"
-        )
-    answer = f'<div class="soft">{escape(name)} · right answer: {escape(str(gold))}</div>' if gold is not None else ""
-    return f'<section>{text_block(last.get("prompt", ""))}{answer}<div class="answers">{"".join(cards)}</div></section>'
+def _card(stage: str, row: Row) -> Card:
+    is_right = _is_right(row)
+    status = next((status for _, status in verdicts(row)), "")
+    verdict = "✓ right" if is_right else f"✗ {status if status not in ('ok', '') else 'wrong'}"
+    length = number(row.get("num_tokens"))
+    tokens = f" · {length:.0f} tokens" if length == length else ""
+    return stage, is_right, verdict, tokens, row.get("response", "")

@@ -1,5 +1,7 @@
 """The report page of a small run written here: what it shows, and what hostile text cannot do to it."""
 
+import base64
+import hashlib
 import itertools
 import json
 import math
@@ -111,6 +113,14 @@ def test_the_page_loads_nothing(run_dir: Path) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
     assert not {"link", "iframe", "object", "base", "form"} & set(seen.tags)
+
+
+def test_the_policy_admits_the_pages_own_style_and_script(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    for tag in ("style", "script"):
+        text = page.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in page
 
 
 def test_the_measurement_before_the_first_step_is_no_step(tmp_path: Path) -> None:
