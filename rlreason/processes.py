@@ -4,11 +4,8 @@ Each is read from outside, so that one which is stopped, or waits for ever in a 
 """
 
 import ctypes
-import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,6 +83,10 @@ def _look(pid: int) -> Seen | None:
 
 def _stacks(pid: int) -> tuple[dict[str, list[str]], str]:
     """By thread; or why they cannot be read."""
+    import json  # late, as these are: a child that asks for its `family` alone is started often
+    import shutil
+    import subprocess
+
     beside = Path(sys.executable).with_name("py-spy")
     program = str(beside) if beside.exists() else shutil.which("py-spy")
     if program is None:

@@ -1,17 +1,13 @@
 """Values between the process that runs a program and the one that judges it: a closed set of exact builtin types.
 
-JSON in length-prefixed messages; no pickle, no eval. A subclass is sent as its base class, by the base class's own
+JSON in the messages of `framing`; no pickle, no eval. A subclass is sent as its base class, by the base class's own
 methods, so that no method of the program runs in the judge. Objects of the program cross as numbered references; nodes
 of linked lists and trees cross by value where a test has such nodes of its own.
 """
 
 import json
-import os
 import re
-import select
-import struct
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,12 +18,10 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
-from rlreason.sandbox import nodes
+from rlreason.sandbox import framing, nodes
 
-MAX_MESSAGE_BYTES = 16 << 20
 MAX_DEPTH = 120
 MAX_ITEMS_OF_ITERATOR = 1_000_000
-_HEADER = struct.Struct(">I")
 
 
 class NotPlain(Exception):
@@ -215,35 +209,13 @@ def _zoned(value: datetime) -> str:
 
 
 def send(fd: int, message: Any) -> None:
-    """One message, whole. OSError if the other end is gone."""
+    """One message of JSON. OSError if the other end is gone, NotPlain if it is too long."""
     body = json.dumps(message).encode()
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise NotPlain(f"more than {MAX_MESSAGE_BYTES >> 20} MiB")
-    view = memoryview(_HEADER.pack(len(body)) + body)
-    while view:
-        view = view[os.write(fd, view) :]
+    if len(body) > framing.MAX_MESSAGE_BYTES:
+        raise NotPlain(f"more than {framing.MAX_MESSAGE_BYTES >> 20} MiB")
+    framing.send(fd, body)
 
 
 def receive(fd: int, deadline: float | None = None) -> Any:
-    """One message. EOFError if the other end is gone, TimeoutError past the deadline (time.monotonic)."""
-    (length,) = _HEADER.unpack(_read(fd, _HEADER.size, deadline))
-    if length > MAX_MESSAGE_BYTES:
-        raise ValueError("message too long")
-    return json.loads(_read(fd, length, deadline))
-
-
-def _read(fd: int, count: int, deadline: float | None) -> bytes:
-    parts = []
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    while count:
-        if deadline is not None:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not poll.poll(left_s * 1000):
-                raise TimeoutError
-        part = os.read(fd, min(count, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+    """One message of JSON; raises what `framing.receive` does."""
+    return json.loads(framing.receive(fd, deadline))

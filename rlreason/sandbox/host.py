@@ -41,6 +41,7 @@ _MODULES = (
     "syscalls",
     "confine",
     "namespaces",
+    "framing",
     "nodes",
     "codec",
     "prelude",

@@ -74,7 +74,7 @@ def measure(kind: Callable[[int], Iterator[Check]]) -> tuple[int, float, float]:
 
 def processor_s() -> float:
     pool = math_workers._pool
-    pids = [os.getpid()] + ([worker.pid for worker in pool._idle] if pool.template else [])
+    pids = [os.getpid()] + ([worker.pid for worker in pool._idle] if pool.pid else [])
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -88,7 +88,7 @@ def start() -> None:
 
 @pytest.mark.parametrize("kind", [numbers, mixed, symbolic, structured])
 def test_speed(kind: Callable[[int], Iterator[Check]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_workers, "MAX_CALLS", 10**9)  # a replaced worker's time would not be counted
+    monkeypatch.setattr(math_workers._pool, "max_calls", 10**9)  # a replaced worker's time would not be counted
     start()
     num_checks, wall_s, cpu_s = measure(kind)
     per_minute = 60 * num_checks / cpu_s
@@ -145,8 +145,8 @@ def test_nothing_is_left_after_very_many_checks() -> None:
 
 
 def footprint() -> dict[str, float]:
-    assert math_workers._pool.template is not None
-    template = math_workers._pool.template.pid
+    assert math_workers._pool.pid is not None
+    template = math_workers._pool.pid
     children = [
         child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()
     ]

@@ -32,8 +32,8 @@ def ask(pool: math_workers.Pool, answer: str = "1+x", timeout_s: float = 20.0) -
 
 
 def worker_pids(pool: math_workers.Pool) -> list[int]:
-    assert pool.template is not None
-    template = pool.template.pid
+    assert pool.pid is not None
+    template = pool.pid
     return [int(pid) for pid in Path(f"/proc/{template}/task/{template}/children").read_text().split()]
 
 
@@ -86,8 +86,8 @@ def test_wall_time_is_bounded_where_no_processor_time_is_spent(pool: math_worker
 @pytest.mark.parametrize("victim", ["worker", "template"])
 def test_what_died_between_checks_is_replaced(pool: math_workers.Pool, victim: str) -> None:
     ask(pool)
-    assert pool.template is not None
-    pids = [pool.template.pid, *worker_pids(pool)]
+    assert pool.pid is not None
+    pids = [pool.pid, *worker_pids(pool)]
     os.kill(pids[0] if victim == "template" else pids[1], signal.SIGKILL)
     wait_until_gone(pids if victim == "template" else pids[1:])
     assert ask(pool) == Returned(value="equal")
@@ -96,8 +96,8 @@ def test_what_died_between_checks_is_replaced(pool: math_workers.Pool, victim: s
 @pytest.mark.parametrize("victim", ["worker", "template"])
 def test_death_during_a_check_is_told(pool: math_workers.Pool, victim: str) -> None:
     ask(pool)
-    assert pool.template is not None
-    pid = pool.template.pid if victim == "template" else worker_pids(pool)[0]
+    assert pool.pid is not None
+    pid = pool.pid if victim == "template" else worker_pids(pool)[0]
     threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
     result = ask(pool, ENDLESS)
     assert isinstance(result, Crashed) and ("SIGKILL" in result.detail or "template" in result.detail), result
@@ -135,7 +135,7 @@ def test_threads_share_the_workers(pool: math_workers.Pool) -> None:
 
 
 def test_a_worker_ends_after_its_number_of_checks(pool: math_workers.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_workers, "MAX_CALLS", 3)
+    monkeypatch.setattr(pool, "max_calls", 3)
     pool.close()
     seen = set()
     for _ in range(7):
@@ -184,8 +184,8 @@ def test_rights_and_memory_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"s3cret-value" not in Path(f"/proc/{pid}/environ").read_bytes()
     limits = Path(f"/proc/{pid}/limits").read_text()
     assert str(math_workers.MEMORY_BYTES) in next(line for line in limits.splitlines() if "address space" in line)
-    sockets = [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd).startswith("socket")]
-    assert len(sockets) == 1, "a worker has its own socket and not the template's"
+    kinds = [os.readlink(fd).partition(":")[0] for fd in Path(f"/proc/{pid}/fd").iterdir() if int(fd.name) > 2]
+    assert kinds == ["pipe", "pipe"], "a worker has its own pipes, and not the fork server's socket"
     pool.close()
     wait_until_gone([pid])
 
@@ -195,7 +195,7 @@ import os, sys, threading, time
 from rlreason.rewards.math import workers as math_workers
 from rlreason.rewards.math import verify
 assert verify(r"\\boxed{1+x}", "x+1", timeout_s=20.0).value == 1.0
-template = math_workers._pool.template.pid
+template = math_workers._pool.pid
 print(template, *open(f"/proc/{template}/task/{template}/children").read().split(), flush=True)
 if sys.argv[1] == "exit":
     sys.exit()

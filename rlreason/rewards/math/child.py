@@ -1,4 +1,4 @@
-r"""Symbolic comparison of two answers with math-verify's parser on sympy. Only the template of workers imports this.
+r"""Symbolic comparison of two answers with math-verify's parser on sympy. Only `workers`' fork server imports this.
 
 Reads LaTeX with its grammar, never with eval, sympify or parse_expr. Has no time limit of its own: the parent kills.
 Two expressions are equal if they agree in many digits, at several points where they have variables: math-verify
@@ -7,6 +7,7 @@ compares after rounding to 6 places. Relations and sets that this does not settl
 
 import logging
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal
@@ -31,6 +32,26 @@ _MIN_DECIMAL_DIGITS = 6
 _MIN_POINTS = 2
 _BINDS_NAMES = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit)
 _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\overline\s*\{(\d+)\})?(?![\d.])")
+
+_WARM_UP = (
+    (r"\frac{1}{2}", "0.5"), ("x^2-1", "(x-1)(x+1)"), (r"\sin 2x", r"2\sin x\cos x"), (r"\log_2 8", r"\frac{6}{2}"),
+    (r"\begin{pmatrix}1&x\\0&2\end{pmatrix}", r"\begin{bmatrix}1&x\\0&\sqrt 4\end{bmatrix}"), (r"(1,\infty)", "x>1"),
+    (r"\{1,2\}", "2,1"), (r"1+\sqrt2", r"\frac{1}{\sqrt2-1}"), (r"e^{i\pi/3}", r"\frac12+\frac{\sqrt3}{2}i"),
+    (r"x^2+y^2=1", "y^2=1-x^2"), (r"\binom{5}{2}+5!", "130"), (r"\int_0^1 x\,dx", r"\frac12"), (r"\sqrt[3]{x}", "|x|"),
+    (r"(-\infty,1)\cup(2,3]", r"\mathbb{R}"), (r"\lfloor 2.5\rfloor", r"\lceil y\rceil"), (r"\pm 3", r"\emptyset"),
+    (r"\sum_{k=1}^{n}k", r"\frac{n(n+1)}{2}"), (r"\lim_{x\to 0}\frac{\sin x}{x}", "1"), ("a_n", r"\theta"),
+    (r"\frac{x^2-1}{x-1}", "x+1"), (r"\arctan 1", r"\frac{\pi}{4}"), (r"\text{yes}", r"\cosh x"), ("2xy=3", "y=3x-1"),
+    ("((x+1)(x-2))^{n+1}", "x^{-(n^{2})}"), (r"a_{n+1}\cdot 2^{x}", r"\sin(2(x+1))"),
+    (r"2\ln(x^2)", r"3x/y\times 10^{2}"),
+)  # fmt: skip
+"""They load what sympy imports late and fill the parser's tables."""
+
+
+def warm_compare() -> Callable[[str, str], Comparison]:
+    """`compare`, with all loaded that it needs."""
+    for gold, answer in _WARM_UP:
+        compare(gold, answer)
+    return compare
 
 
 def compare(gold: str, answer: str) -> Comparison:

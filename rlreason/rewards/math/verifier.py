@@ -52,7 +52,7 @@ def prepare(**_: Any) -> str:
     """Starts a comparing process, says in one line how it is confined. UserError if it does not start."""
     try:
         abi = workers.landlock()
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise UserError(f"the comparing process does not start: {error}") from None
     how = f"Landlock {abi}, seccomp and a memory limit" if abi else "a memory limit alone: Landlock cannot be had here"
     return f"sympy runs in processes confined by {how}"

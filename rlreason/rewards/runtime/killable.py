@@ -1,39 +1,38 @@
-"""A function in a warm child process that a deadline can really kill.
+"""A function in warm worker processes that a deadline can really kill.
 
-Waiting with a timeout leaves the work running, and signal.alarm fails off the main thread. Here the child gets
-SIGKILL, and so does whatever it started, daemons too; a new child starts at the next call. Works from any thread,
-under asyncio.to_thread and in Ray actors; calls on one instance run one after the other.
+Waiting with a timeout leaves the work running, and signal.alarm fails off the main thread. Here the worker gets
+SIGKILL, and so does whatever it started, daemons too; a new one starts at the next call. Works from any thread,
+under asyncio.to_thread and in Ray actors. Nothing outlives this process, however it ends.
 
-Not a sandbox: the function has this user's rights. Linux only. Does not retry, and does not bound the memory unless
-told to.
+A user's function is not sandboxed: it has this user's rights. Linux only. Does not retry, and does not bound the memory
+unless told to.
 """
 
 import atexit
-import contextlib
+import io
 import json
 import os
 import pickle
-import queue
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rlreason.rewards.runtime.killable_child import ENDING_S, HEADER
+from rlreason.rewards.runtime.killable_child import ENDING_S, NUMBER, Setup
+from rlreason.sandbox import framing
 
-MAX_REPLY_BYTES = 16 << 20
-"""A child that answers more than this is treated as broken."""
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from rlreason.rewards.runtime.killable_child import main; main(int(sys.argv[2]))"
+    "from rlreason.rewards.runtime.killable_child import main; main()"
 )
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"://[^/@\s]+:[^/@\s]+@")
@@ -48,7 +47,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """The deadline passed and the child was killed."""
+    """The deadline passed and the worker was killed."""
 
     seconds: float
     at_load: bool = False
@@ -56,7 +55,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crashed:
-    """The child went away, or broke the protocol; `detail` says how ("exit code 3", "signal SIGSEGV")."""
+    """The worker went away, or broke the protocol; `detail` says how ("exit code 3", "signal SIGSEGV")."""
 
     detail: str
     at_load: bool = False
@@ -73,15 +72,17 @@ class Raised:
     at_load: bool = False
 
 
-Result = Returned | TimedOut | Crashed | Raised
+Failure = TimedOut | Crashed | Raised
+Result = Returned | Failure
 
 
 class KillableFunction:
-    """Calls a function in a child process. Example: `KillableFunction("pkg.mod:fn", timeout_s=1.0).call(2)`.
+    """Calls a function in worker processes. Example: `KillableFunction("pkg.mod:fn", timeout_s=1.0).call(2)`.
 
-    path: `FILE.py:FUNCTION` or `package.module:FUNCTION`, as `paths.find_function` reads it.
-    factory_args: if given, the function is called once with them at start, and what it returns serves the calls.
-    keep_environment: variables that the child sees although they look like secrets.
+    path, factory_args, memory_bytes, is_trusted: as `killable_child.Setup` has them. A trusted function's fork server
+    outlives its workers, so that a new one takes milliseconds; a user's ends with its worker.
+    keep_environment: variables that the function sees although they look like secrets.
+    num_workers: so many calls run side by side; more wait. max_calls: a trusted worker is replaced after as many.
     """
 
     def __init__(
@@ -91,168 +92,265 @@ class KillableFunction:
         timeout_s: float,
         factory_args: tuple[Any, ...] | None = None,
         memory_bytes: int | None = None,
+        is_trusted: bool = False,
         start_timeout_s: float = 60.0,
         keep_environment: Collection[str] = (),
+        num_workers: int = 1,
+        max_calls: int = sys.maxsize,
     ) -> None:
         self.path = path
         self.timeout_s = timeout_s
         self.start_timeout_s = start_timeout_s
-        self._setup = {"path": path, "factory_args": factory_args, "memory_bytes": memory_bytes}
+        self.max_calls = max_calls
+        self._setup = Setup(path=path, factory_args=factory_args, memory_bytes=memory_bytes, is_trusted=is_trusted)
         self._keep_environment = tuple(keep_environment)
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._owner_pid = os.getpid()
-        self._num_calls = 0
+        self._num_workers = num_workers
+        self._begin()
         _instances.add(self)
+
+    def _begin(self) -> None:
+        self._server: ForkServer | None = None
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+        self._places = threading.Semaphore(self._num_workers)
 
     @property
     def pid(self) -> int | None:
-        """Of the child, None while there is none."""
-        child = self._child
-        return None if child is None else child.pid
+        """The fork server's; None while there is none."""
+        server = self._server
+        return None if server is None else server.pid
 
-    def start(self) -> TimedOut | Crashed | Raised | None:
+    def start(self) -> Failure | None:
         """Load the function now rather than at the first call. None if it is ready."""
-        with self._lock:
-            return self._ensure_child()
+        with self.worker() as worker:
+            return None if isinstance(worker, Worker) else worker
 
     def call(self, *args: Any, timeout_s: float | None = None) -> Result:
-        """Run the function on `args`; the deadline counts from the moment a loaded child takes the call.
+        """Run the function on `args`; the deadline counts from the moment a loaded worker takes the call.
 
         Never raises for what the function does; arguments that cannot be pickled come back as `Raised`.
         """
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
-        with self._lock:
-            failure = self._ensure_child()
-            if failure is not None:
-                return failure
-            self._num_calls += 1
+        with self.worker() as worker:
+            if not isinstance(worker, Worker):
+                return worker
+            return worker.call(args, self.timeout_s if timeout_s is None else timeout_s)
+
+    @contextmanager
+    def worker(self) -> "Iterator[Worker | Failure]":
+        """A loaded worker for one caller; or why there is none."""
+        with self._places:
+            worker = self._take()
             try:
-                body = pickle.dumps((self._num_calls, args), protocol=pickle.HIGHEST_PROTOCOL)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:
-                return Raised(error=type(error).__name__, message=str(error), traceback=f"arguments: {error}")
-            reply = self._exchange(body, limit_s)
-            if not isinstance(reply, dict):
-                return reply
-            if reply.get("kind") == "ok" and reply.get("id") == self._num_calls:
-                return Returned(value=reply["value"])
-            return self._failed(reply)
+                yield worker
+            finally:
+                self._give(worker)
 
     def close(self) -> None:
-        """Kill the child. A later call starts a new one."""
+        """Kill the workers, busy ones too. A later call starts new ones."""
         with self._lock:
-            self._kill()
+            server, self._server = self._server, None
+            idle, self._idle = self._idle, []
+        if server is not None:
+            server.close()
+        for worker in idle:
+            worker.close()
 
-    def _ensure_child(self) -> TimedOut | Crashed | Raised | None:
-        if self._owner_pid != os.getpid():
-            # After a fork the pipes belong to the parent: two writers would mix their calls.
-            self._kill()
-            self._owner_pid = os.getpid()
-        if self._child is not None:
-            return None
-        self._child = start_process(_BOOT, keep=self._keep_environment)
-        assert self._child.stdin is not None
-        os.set_blocking(self._child.stdin.fileno(), False)
-        reply = self._exchange(pickle.dumps(self._setup), self.start_timeout_s)
-        if isinstance(reply, TimedOut):
-            return TimedOut(seconds=reply.seconds, at_load=True)
-        if isinstance(reply, Crashed):
-            return Crashed(detail=reply.detail, at_load=True)
-        if reply.get("kind") == "ready":
-            return None
-        failure = self._failed(reply)
-        self._kill()
-        if isinstance(failure, Crashed):
-            return Crashed(detail=failure.detail, at_load=True)
-        return Raised(error=failure.error, message=failure.message, traceback=failure.traceback, at_load=True)
+    def forget(self) -> None:
+        """In a forked process: let go of what belongs to the parent."""
+        for worker in self._idle:
+            worker.close()
+        if self._server is not None:
+            self._server.forget()
+        self._begin()
 
-    def _failed(self, reply: dict[str, Any]) -> Crashed | Raised:
-        if reply.get("kind") != "raised":
-            self._kill()
-            return Crashed(detail="the child's answer broke the protocol")
-        if reply.get("error") == "MemoryError":
-            self._kill()  # what is left of an interpreter that ran out of memory is not to be relied on
-        return Raised(error=str(reply["error"]), message=str(reply["message"]), traceback=str(reply["traceback"]))
-
-    def _exchange(self, body: bytes, limit_s: float) -> dict[str, Any] | TimedOut | Crashed:
-        """Send one message, read one. The child is gone unless a dict comes back."""
-        deadline = time.monotonic() + limit_s
+    def _take(self) -> "Worker | Failure":
         try:
-            self._send(HEADER.pack(len(body)) + body, deadline)
-            (length,) = HEADER.unpack(self._receive(HEADER.size, deadline))
-            if length > MAX_REPLY_BYTES:
-                raise ValueError(f"answer of {length} bytes")
-            reply = json.loads(self._receive(length, deadline))
-            if not isinstance(reply, dict):
-                raise ValueError("answer is no object")
-            return reply
+            with self._lock:
+                while self._idle:
+                    worker = self._idle.pop()
+                    # The death of a user's function between two calls is the second call's result.
+                    if not self._setup.is_trusted or (worker.num_calls < self.max_calls and not worker.has_ended()):
+                        return worker
+                    worker.end()
+                if self._server is None or not self._server.is_open:
+                    self._server = ForkServer(self._setup, self._keep_environment)
+                server = self._server
+            worker = server.fork(self.start_timeout_s)
         except TimeoutError:
-            self._kill()
-            return TimedOut(seconds=limit_s)
+            return TimedOut(seconds=self.start_timeout_s, at_load=True)
+        except OSError as error:
+            return Crashed(detail=f"could not start: {error}", at_load=True)
+        failure = worker.load(self.start_timeout_s)
+        return worker if failure is None else replace(failure, at_load=True)
+
+    def _give(self, worker: "Worker | Failure") -> None:
+        if isinstance(worker, Worker) and worker.is_open:
+            if worker.server is self._server:
+                self._idle.append(worker)
+                return
+            worker.end()
+        if not self._setup.is_trusted:
+            self.close()
+
+
+class Worker:
+    """One process that answers calls, and this side of its pipes. `ForkServer.fork` makes it."""
+
+    def __init__(self, server: "ForkServer", pid: int, requests: io.FileIO, replies: io.FileIO) -> None:
+        self.server = server
+        self.pid = pid
+        self.num_calls = 0
+        self.landlock = 0
+        """The version of Landlock that confines it; 0: its memory is limited at most."""
+        self.is_open = True
+        self._requests = requests
+        self._replies = replies
+        self._process = io.FileIO(os.pidfd_open(pid))
+
+    def load(self, timeout_s: float) -> Failure | None:
+        """Waits until it has the function."""
+        result = self._answer(None, timeout_s)
+        if isinstance(result, Returned):
+            self.landlock = int(result.value)
+            return None
+        if self.is_open:
+            self.end()
+        return result
+
+    def call(self, args: tuple[Any, ...], timeout_s: float, cpu_s: float | None = None) -> Result:
+        """See `KillableFunction.call`. cpu_s: limit of processor time, as good as a deadline.
+
+        The worker is gone unless the result is Returned or Raised.
+        """
+        self.num_calls += 1
+        try:
+            request = pickle.dumps((self.num_calls, args, cpu_s), protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            return Raised(error=type(error).__name__, message=str(error), traceback=f"arguments: {error}")
+        return self._answer(request, timeout_s, cpu_s)
+
+    def _answer(self, request: bytes | None, timeout_s: float, cpu_s: float | None = None) -> Result:
+        deadline = time.monotonic() + timeout_s
+        try:
+            if request is not None:
+                framing.send(self._requests.fileno(), request, deadline, self._process.fileno())
+            match json.loads(framing.receive(self._replies.fileno(), deadline, self._process.fileno())):
+                case {"kind": "ready", "value": value} if request is None:
+                    return Returned(value=value)
+                case {"kind": "ok", "id": self.num_calls, "value": value}:
+                    return Returned(value=value)
+                case {"kind": "raised", "error": str(error), "message": str(message), "traceback": str(text)}:
+                    if error == "MemoryError":
+                        self.end()  # what is left of an interpreter that ran out of memory is not to be relied on
+                    return Raised(error=error, message=message, traceback=text)
+            raise ValueError("not one that was expected")
+        except TimeoutError:
+            self.end()
+            return TimedOut(seconds=timeout_s)
         except (EOFError, OSError):
-            assert self._child is not None
-            ending = _how_it_ended(self._child.pid)
-            self._kill()
-            return Crashed(detail=ending)
+            code = self.end()
+            if cpu_s is not None and code == -signal.SIGPROF:
+                return TimedOut(seconds=cpu_s)
+            return Crashed(detail=f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}")
         except ValueError as error:
-            self._kill()
-            return Crashed(detail=f"the child's answer broke the protocol: {error}")
+            self.end()
+            return Crashed(detail=f"the worker's answer broke the protocol: {error}")
         except BaseException:
-            self._kill()  # an interrupt in mid-message: the pipe is out of step
+            self.end()  # an interrupt in mid-message: the pipes are out of step
             raise
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        assert self._child is not None and self._child.stdin is not None
-        fd, view = self._child.stdin.fileno(), memoryview(data)
-        while view:
-            self._wait(fd, select.POLLOUT, deadline)
-            view = view[os.write(fd, view) :]
-
-    def _receive(self, num_bytes: int, deadline: float) -> bytes:
-        assert self._child is not None and self._child.stdout is not None
-        fd, parts, missing = self._child.stdout.fileno(), [], num_bytes
-        while missing:
-            self._wait(fd, select.POLLIN, deadline)
-            part = os.read(fd, min(missing, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-    def _wait(self, fd: int, event: int, deadline: float) -> None:
-        """Until fd is ready. TimeoutError at the deadline, EOFError if the child is dead."""
-        assert self._child is not None
+    def has_ended(self) -> bool:
+        """True where it died while nobody was asking."""
         poll = select.poll()
-        poll.register(fd, event)
-        while True:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            # In slices: a grandchild may hold the pipe open after the child itself has died.
-            if poll.poll(min(left_s, 0.5) * 1000):
-                return
-            if os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                raise EOFError
+        poll.register(self._process, select.POLLIN)
+        return bool(poll.poll(0))
 
-    def _kill(self) -> None:
-        """Ends the child with all that it started. A child inherited over a fork is only forgotten: it serves the
-        parent.
-        """
-        child, self._child = self._child, None
-        if child is None:
-            return
-        _close_pipes(child)
-        if self._owner_pid != os.getpid():
-            child.returncode = 0  # not ours to reap
-            return
-        child.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(2 * ENDING_S)
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    def end(self) -> int:
+        """Kill it with what it started. Its exit code, negative for a signal; the server's if that has died first."""
+        self.close()
+        return self.server.end(self.pid)
+
+    def close(self) -> None:
+        """This side alone."""
+        self.is_open = False
+        for file in (self._requests, self._replies, self._process):
+            file.close()
+
+
+class ForkServer:
+    """The process that forks workers and ends them; see `killable_child`."""
+
+    def __init__(self, setup: Setup, keep_environment: Collection[str]) -> None:
+        # The import path goes along, since Ray extends sys.path without touching PYTHONPATH.
+        # -P: no implicit first entry, else a json.py in the working directory would be imported instead.
+        path = json.dumps([entry or os.getcwd() for entry in sys.path])
+        setup_body = pickle.dumps(setup)
+        self._lock = threading.Lock()
+        self._control, far = socket.socketpair()
+        self.is_open = True
+        with far:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, path],
+                stdin=far.fileno(),
+                # Sets and dictionaries in a fixed order: results must not change from run to run.
+                env=child_environment(os.environ, keep_environment) | {"PYTHONHASHSEED": "0"},
+                start_new_session=True,
+            )
+        with suppress(OSError):  # it has died; the first fork tells
+            framing.send(self._control.fileno(), setup_body)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fork(self, timeout_s: float) -> "Worker":
+        """A worker that has not loaded yet. OSError, or TimeoutError, if there is none; the server is gone then."""
+        far_requests, requests = os.pipe()
+        replies, far_replies = os.pipe()
+        files = io.FileIO(requests, "w"), io.FileIO(replies)
+        try:
+            return Worker(self, self._order(0, [far_requests, far_replies], timeout_s), *files)
+        except BaseException:
+            for file in files:
+                file.close()
+            self.close()
+            raise
+        finally:
+            os.close(far_requests)
+            os.close(far_replies)
+
+    def end(self, worker_pid: int) -> int:
+        """The worker's exit code, or, if the server has died and the worker with it, the server's."""
+        try:
+            return self._order(worker_pid, [], 2 * ENDING_S)
+        except OSError:
+            return self.close()
+
+    def close(self) -> int:
+        """End it and all its workers. Its exit code."""
+        self.is_open = False
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2 * ENDING_S)
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._control.close()
+        return self._process.wait()
+
+    def forget(self) -> None:
+        """After a fork of this process: the server belongs to the parent."""
+        self._control.close()
+        self._process.returncode = 0
+
+    def _order(self, number: int, descriptors: list[int], timeout_s: float) -> int:
+        with self._lock:
+            socket.send_fds(self._control, [NUMBER.pack(number)], descriptors)
+            self._control.settimeout(timeout_s)
+            reply = self._control.recv(NUMBER.size, socket.MSG_WAITALL)
+        if len(reply) < NUMBER.size:
+            raise ConnectionError("the fork server has died")
+        return int(NUMBER.unpack(reply)[0])
 
 
 def child_environment(environment: Mapping[str, str], keep: Collection[str] = ()) -> dict[str, str]:
@@ -265,103 +363,18 @@ def child_environment(environment: Mapping[str, str], keep: Collection[str] = ()
     }
 
 
-def start_process(
-    boot: str,
-    *,
-    stdin: int = subprocess.PIPE,
-    stdout: int | None = subprocess.PIPE,
-    keep: Collection[str] = (),
-    **variables: str,
-) -> "subprocess.Popen[bytes]":
-    """A Python process in a session of its own that runs `boot` with this process's import path.
-
-    Its arguments are that path, as JSON, and this process's number; `variables` join its scrubbed environment, in which
-    those named by `keep` are left.
-    """
-    # The import path goes along, since Ray extends sys.path without touching PYTHONPATH.
-    # -P: no implicit first entry, else a json.py in the working directory would be imported instead.
-    path = json.dumps([entry or os.getcwd() for entry in sys.path])
-    return _spawner.run(
-        lambda: subprocess.Popen(
-            [sys.executable, "-P", "-c", boot, path, str(os.getpid())],
-            stdin=stdin,
-            stdout=stdout,
-            bufsize=0,
-            env=child_environment(os.environ, keep) | variables,
-            start_new_session=True,
-        )
-    )
-
-
-def _how_it_ended(pid: int) -> str:
-    """ "exit code 3" or "signal SIGSEGV" of a child whose pipe has closed; gives a dying one a second."""
-    for _ in range(200):
-        try:
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return "reaped by another part of this process"
-        if ended is not None and ended.si_code == os.CLD_EXITED:
-            return f"exit code {ended.si_status}"
-        if ended is not None:
-            return f"signal {signal.Signals(ended.si_status).name}"
-        time.sleep(0.005)
-    return "closed its pipe"
-
-
-def _close_pipes(child: "subprocess.Popen[bytes]") -> None:
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            pipe.close()
-
-
-_Start = Callable[[], "subprocess.Popen[bytes]"]
-
-
-class _Spawner:
-    """One daemon thread that starts all children. The parent-death signal is sent when the thread that forked
-    ends, so a child started from a pool's thread would die with that thread, not with this process."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.orders: queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]] | None = None
-
-    def run(self, start: _Start) -> "subprocess.Popen[bytes]":
-        with self.lock:
-            if self.orders is None:
-                self.orders = queue.SimpleQueue()
-                threading.Thread(target=self._run, args=(self.orders,), name="killable-spawner", daemon=True).start()
-        order: Future[subprocess.Popen[bytes]] = Future()
-        self.orders.put((start, order))
-        return order.result()
-
-    def _run(self, orders: "queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]]") -> None:
-        while True:
-            start, order = orders.get()
-            try:
-                order.set_result(start())
-            except OSError as error:
-                order.set_exception(error)
-
-
 _instances: "weakref.WeakSet[KillableFunction]" = weakref.WeakSet()
-_spawner = _Spawner()
-
-
-def _after_fork() -> None:
-    """The forked process has neither the spawner's thread nor the threads that held these locks."""
-    global _spawner
-    _spawner = _Spawner()
-    for instance in _instances:
-        instance._lock = threading.Lock()
 
 
 @atexit.register
 def _close_all() -> None:
     for instance in list(_instances):
-        # A call that is still running elsewhere keeps its lock; the parent-death signal then ends its child.
-        if instance._lock.acquire(timeout=0.1):
-            instance._kill()
-            instance._lock.release()
+        instance.close()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _forget_all() -> None:
+    for instance in list(_instances):
+        instance.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,128 +1,185 @@
-"""The child's side of `killable`: loads one function and answers calls until its input closes.
+"""The child's side of `killable`: a fork server and its workers, which answer calls of one function.
 
-Two processes: the function's, and above it a keeper, which whatever the function starts falls to when its parent ends.
-When the function's process ends, or the parent says so, the keeper ends all of that and then itself in the same way.
+The server takes orders to fork a worker, and to end one with whatever it has started: that falls to the server when its
+parent ends. It ends all of them, and itself, when the process that started it closes the connection or dies.
 
-Started by `killable.KillableFunction` and by nothing else. Requests come as pickles (they are the parent's own data),
-answers go back as JSON: a child that was fooled by hostile text must not run code in its parent.
-Does not bound time (the parent does) and is no sandbox: the function has the rights of this user.
+Started by `killable.ForkServer` and by nothing else. Requests come as pickles (they are the parent's own data),
+answers go back as JSON: a worker that was fooled by hostile text must not run code in its parent.
+Does not bound time (the parent does). No sandbox unless told to confine: the function has the rights of this user.
 """
 
+import gc
 import json
 import os
 import pickle
 import resource
+import select
 import signal
+import socket
 import struct
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import chain
-from typing import Any, BinaryIO, NoReturn
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from rlreason.paths import find_function
+from rlreason.processes import family
+from rlreason.sandbox import framing
 from rlreason.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, die_with, prctl
 
-HEADER = struct.Struct("!Q")
-"""Length in bytes of the message that follows."""
+NUMBER = struct.Struct("!q")
+"""An order: 0 to fork a worker onto the two pipes that come along, else the pid of a worker to end.
+Its answer: the new worker's pid, or the exit code of the one that ended, as `os.waitstatus_to_exitcode` has it."""
 MAX_MESSAGE_CHARS = 20_000
 ENDING_S = 2.0
-"""The keeper takes at most so long to end what the function started."""
+"""The server takes at most so long to end what a worker has left."""
 
 
-def main(parent_pid: int) -> None:
-    """Serve one parent. Exits when the parent closes the pipe, dies, or sends SIGTERM."""
-    ends = {signal.SIGTERM, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    die_with(parent_pid, signal.SIGTERM)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-    keeper = os.getpid()
-    child = os.fork()
-    if child:
-        _keep(child, ends)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
-    die_with(keeper)
-    _answer()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a fork server is to serve."""
+
+    path: str
+    """Of the function, as `paths.find_function` reads it."""
+    factory_args: tuple[Any, ...] | None
+    """If given, the function is called once with them, and what it returns serves the calls."""
+    memory_bytes: int | None
+    """Address space of each worker."""
+    is_trusted: bool
+    """True for a function of ours that reads hostile text: the server loads it for all workers, which are confined."""
 
 
-def _keep(child: int, ends: set[signal.Signals]) -> NoReturn:
-    os.close(0)  # so that the parent sees the pipes close with the function's process
-    os.close(1)
-    ended = None
-    while ended is None and signal.sigwait(ends) != signal.SIGTERM:
-        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG)
-    deadline = time.monotonic() + ENDING_S
-    while (pids := _descendants(os.getpid())) and time.monotonic() < deadline:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    if ended is not None and ended.si_code != os.CLD_EXITED:
-        os.kill(os.getpid(), ended.si_status)
-    os._exit(ended.si_status if ended else 0)
-
-
-def _descendants(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            children = [int(word) for word in file.read().split()]
-    except (OSError, ValueError):
-        return []
-    return [*children, *chain.from_iterable(map(_descendants, children))]
-
-
-def _answer() -> None:
-    requests, replies = _take_protocol_pipes()
-    setup = pickle.loads(_read(requests))
-    _limit(setup["memory_bytes"])
-    try:
-        function = find_function(setup["path"])
-        if setup["factory_args"] is not None:
-            function = function(*setup["factory_args"])
-    except BaseException as error:
-        _write(replies, _raised(error))
-        return
-    _write(replies, {"kind": "ready"})
-    _serve(function, requests, replies)
-
-
-def _serve(function: Callable[..., Any], requests: BinaryIO, replies: BinaryIO) -> None:
-    own_pid = os.getpid()
-    while True:
-        try:
-            call = _read(requests)
-        except EOFError:
-            return
-        try:
-            call_id, args = pickle.loads(call)
-            reply = {"kind": "ok", "id": call_id, "value": function(*args)}
-            encoded = json.dumps(reply).encode()
-        # The boundary: whatever the user's function throws, SystemExit too, goes back as a typed result.
-        except BaseException as error:
-            encoded = json.dumps(_raised(error)).encode()
-        if os.getpid() != own_pid:
-            os._exit(0)  # the function forked and its copy came back here
-        _write_bytes(replies, encoded)
-
-
-def _take_protocol_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Move the pipes off 0 and 1, so that print and input of the function cannot touch the protocol."""
-    requests, replies = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
+def main() -> None:
+    """Serve orders on descriptor 0."""
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)  # print and input of the function cannot touch the protocol
     os.dup2(2, 1)
     os.close(null)
-    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
-
-
-def _limit(memory_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the end of a call's processor time; a parent may have ignored it
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    setup: Setup = pickle.loads(framing.receive(control.fileno(), max_bytes=sys.maxsize))
+    function, limit = None, _limit_memory
+    if setup.is_trusted:
+        from rlreason.sandbox.confine import confine_reader
+
+        packages = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+        function, limit = _load(setup), partial(confine_reader, packages)
+    gc.collect()
+    gc.freeze()  # the collector of a worker would copy every page that it shares with this process
+    workers: set[int] = set()
+    with suppress(OSError):  # the parent is gone
+        _obey(control, partial(_work, os.getpid(), setup, function, limit), workers)
+    for worker in list(workers):
+        _end(worker, workers)
+    os._exit(0)
+
+
+def _obey(control: socket.socket, work: Callable[[int, int], None], workers: set[int]) -> None:
+    parent = os.pidfd_open(os.getppid())  # a copy of its socket in a process that it forked may outlive it
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(parent, select.POLLIN)
+    while control.fileno() in [fd for fd, _ in poll.poll()]:
+        order, pipes, _, _ = socket.recv_fds(control, NUMBER.size, 2)
+        if len(order) < NUMBER.size:
+            return
+        (number,) = NUMBER.unpack(order)
+        if number == 0:
+            number = os.fork()
+            if number == 0:
+                control.close()
+                os.close(parent)
+                work(*pipes)
+            for pipe in pipes:
+                os.close(pipe)
+            workers.add(number)
+        else:
+            number = _end(number, workers)
+        control.sendall(NUMBER.pack(number))
+
+
+def _end(worker: int, workers: set[int]) -> int:
+    """Kill a worker and all that it started; its exit code. Until it is reaped nobody else can be given its number."""
+    os.kill(worker, signal.SIGKILL)
+    ended = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    workers.remove(worker)
+    deadline = time.monotonic() + ENDING_S
+    while (left := _orphans(workers)) and time.monotonic() < deadline:
+        for pid in left:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+    return ended
+
+
+def _orphans(workers: set[int]) -> set[int]:
+    """What is below this process and below none of these workers."""
+    return set(family(os.getpid())).difference([os.getpid()], *map(family, workers))
+
+
+def _work(
+    server: int,
+    setup: Setup,
+    function: Callable[..., Any] | None,
+    limit: Callable[[int | None], int],
+    requests: int,
+    replies: int,
+) -> None:
+    """The life of one worker; never returns."""
+    try:
+        die_with(server)
+        landlock = limit(setup.memory_bytes)
+        try:
+            function = function or _load(setup)
+        except BaseException as error:
+            framing.send(replies, json.dumps(_raised(error)).encode())
+            return
+        framing.send(replies, json.dumps({"kind": "ready", "value": landlock}).encode())
+        with suppress(EOFError):
+            _serve(function, requests, replies)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _limit_memory(memory_bytes: int | None) -> int:
+    """As `confine_reader`, without the confinement."""
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    return 0
+
+
+def _load(setup: Setup) -> Callable[..., Any]:
+    function = find_function(setup.path)
+    return function if setup.factory_args is None else function(*setup.factory_args)
+
+
+def _serve(function: Callable[..., Any], requests: int, replies: int) -> None:
+    own_pid = os.getpid()
+    while True:
+        call = framing.receive(requests, max_bytes=sys.maxsize)
+        cpu_s = None
+        try:
+            call_id, args, cpu_s = pickle.loads(call)
+            if cpu_s is not None:  # at its end the kernel kills, whatever the code is doing
+                signal.setitimer(signal.ITIMER_PROF, cpu_s)
+            reply = json.dumps({"kind": "ok", "id": call_id, "value": function(*args)}).encode()
+        # The boundary: whatever the user's function throws, SystemExit too, goes back as a typed result.
+        except BaseException as error:
+            reply = json.dumps(_raised(error)).encode()
+        if cpu_s is not None:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        if os.getpid() != own_pid:
+            os._exit(0)  # the function forked and its copy came back here
+        framing.send(replies, reply)
 
 
 def _raised(error: BaseException) -> dict[str, str]:
@@ -133,26 +190,6 @@ def _raised(error: BaseException) -> dict[str, str]:
         "message": str(error)[:MAX_MESSAGE_CHARS],
         "traceback": text[-MAX_MESSAGE_CHARS:],
     }
-
-
-def _read(pipe: BinaryIO) -> bytes:
-    header = pipe.read(HEADER.size)
-    if len(header) < HEADER.size:
-        raise EOFError
-    (length,) = HEADER.unpack(header)
-    body = pipe.read(length)
-    if len(body) < length:
-        raise EOFError
-    return body
-
-
-def _write(pipe: BinaryIO, message: dict[str, Any]) -> None:
-    _write_bytes(pipe, json.dumps(message).encode())
-
-
-def _write_bytes(pipe: BinaryIO, body: bytes) -> None:
-    pipe.write(HEADER.pack(len(body)) + body)
-    pipe.flush()
 
 
 if __name__ == "__main__":

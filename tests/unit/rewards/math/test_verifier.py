@@ -270,7 +270,7 @@ def test_numbers_need_neither_sympy_nor_a_child() -> None:
 import sys
 from rlreason.rewards.math import verifier as math, workers as math_workers
 assert math.verify(r"\boxed{\frac{1}{2}}", "0.5").value == 1.0
-assert math_workers._pool.template is None
+assert math_workers._pool.pid is None
 heavy = {"torch", "ray", "vllm", "sympy", "math_verify", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -133,7 +133,7 @@ def test_the_start_of_sympy_is_not_charged_to_the_first_response(tmp_path: Path)
     path = tmp_path / "mine.py"
     path.write_text(
         "from rlreason.rewards.math import verifier as math, workers as math_workers\n"
-        "def f(response, task): return float(math_workers._pool.template is not None)"
+        "def f(response, task): return float(math_workers._pool.pid is not None)"
     )
     rewards = RewardSet([reward("mine", f"{path}:f")])
     assert rewards.score("7", TASK)["mine"].value == 1.0
