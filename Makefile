@@ -32,14 +32,18 @@ setup: $(STAMP) ## make .venv and install the locked packages
 run: $(STAMP) ## run the whole chain on a tiny model, in minutes
 	$(BIN)/rlreason run configs/tiny-cpu
 
-# A file's tests share engines, so a file stays in one process. The longest files come first.
+# A file's tests share engines, so a file, or a folder of files that share one, stays in one process (tests/conftest.py).
+# The longest come first, so that both processes end together.
 PYTEST_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+LONGEST := tests/e2e/one_engine $(addprefix tests/,faults/test_kills.py e2e/test_run.py)
+OTHERS := $(filter-out $(LONGEST),$(wildcard tests/faults/test_*.py tests/e2e/test_*.py))
+ENGINES := $(LONGEST) $(OTHERS) tests/contract
 
 test: lint unit ## lint, types, import rules, then the tests
-	$(PYTEST_TWO) tests/faults tests/e2e tests/contract
+	$(PYTEST_TWO) $(ENGINES)
 
 test-all: lint unit ## the tests with their long matrices, before a release
-	$(PYTEST_TWO) -m 'not smollm and not bench' tests/faults tests/e2e tests/contract
+	$(PYTEST_TWO) -m 'not smollm and not bench' $(ENGINES)
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

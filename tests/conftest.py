@@ -24,6 +24,19 @@ MARKER = "RLREASON_TEST_ID"
 """Every process of a run inherits it; Ray's and vLLM's own process titles leave the environment readable."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile` keeps a file in one process; here also a folder whose files share an engine."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySharedEngine(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return str(path.parent if path.parent.name == "one_engine" else path)
+
+    return BySharedEngine(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """The first true value of `condition`."""
     deadline = time.monotonic() + timeout_s

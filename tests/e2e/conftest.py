@@ -1,12 +1,11 @@
-"""What the end-to-end tests share: a Ray cluster for each module, small random models, and learners."""
+"""What the end-to-end tests share: small random models and prompts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rlreason.types import PromptTask, Task
-from rlreason.workers.learner_fleet import LearnerFleet
 
 ARCHITECTURE = {
     "vocab_size": 64,
@@ -21,19 +20,6 @@ ARCHITECTURE = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """More logical CPUs than the machine has: the workers of a test take turns.
-
-    Ends with the module, since other tests start a Ray of their own in this process.
-    """
-    import ray
-
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +40,6 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
-
-
-class Renewed:
-    """Learners that stand at their start again for each run: to start their processes anew takes ten seconds."""
-
-    def __init__(self, learners: LearnerFleet, folder: Path) -> None:
-        folder.mkdir()
-        self._learners, self._start = learners, folder
-        learners.save_checkpoint(folder)
-
-    def learners(self) -> LearnerFleet:
-        self._learners.load_checkpoint(self._start)
-        return self._learners
 
 
 @pytest.fixture(scope="session")

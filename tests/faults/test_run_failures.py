@@ -1,7 +1,5 @@
 """Runs that go on in spite of something, or end with status 1 and one line: rewards that break, a disk that is full."""
 
-import json
-import random
 import re
 import subprocess
 import sys
@@ -12,40 +10,24 @@ from typing import Any
 import pytest
 import yaml
 
-from rlreason.data.order import rows_between
 from tests.conftest import Command, read_lines
-from tests.faults.conftest import PROMPTS_PER_STEP, REWARDS
+from tests.faults.conftest import BrokenRewards
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 
+@pytest.mark.long
 def test_a_hanging_reward_is_a_timeout_and_too_many_broken_ones_end_the_run(
     start: Callable[..., Command], write_config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Step 1: one of four rows hangs. Step 2: one raises. Step 3: three raise, above `max_error_rate`."""
-    plan = ["hang", "", "", "", "raise", "", "", "", "raise", "raise", "raise", ""]
-    order = rows_between(0, len(plan), len(plan), 0)
-    does = {row: plan[place] for place, row in enumerate(order)}
-    digits = random.Random(0)
-    rows = [{"prompt": f"{digits.randint(1, 9)}+{row % 10}=", "does": does[row]} for row in range(len(plan))]
-    data = tmp_path / "a.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    path = write_config(
-        tasks={"path": str(data), "answer_column": None},
-        rewards=[{"name": "mine", "path": f"{REWARDS}:breaks", "timeout_s": 1.0}],
-        **{"learner.workers": 1},
-    )
+    """`make test` sees the same in tests/e2e/one_engine/test_broken_rewards.py, without a Ray of its own."""
+    broken = BrokenRewards(tmp_path)
+    path = write_config(**broken.keys, **{"learner.workers": 1})
     command = start("run", path, "--run-dir", tmp_path / "run")
     status, _, errors = command.finish(600)
-    assert (status, errors.count("\n")) == (1, 1), errors
-    assert errors.startswith("failed: reward `mine` broke on 75% of the samples (verifier_error): ")
-    assert "ZeroDivisionError: the scale is 0" in errors and "max_error_rate" in errors
+    assert status == 1 and errors.startswith("failed: ") and errors.endswith("\n"), errors
+    broken.check(errors.removeprefix("failed: ").removesuffix("\n"), tmp_path / "run")
     command.assert_nothing_left()
-    hung, raised = read_lines(tmp_path / "run/metrics.jsonl")
-    assert hung["verdict/timeout"] == 2 and "verdict/verifier_error" not in hung and hung["reward/error_rate"] == 0.25
-    assert raised["verdict/verifier_error"] == 2 and "verdict/timeout" not in raised
-    first = read_lines(tmp_path / "run/samples.jsonl")[: 2 * PROMPTS_PER_STEP]
-    assert {row["verdicts"]["mine"] for row in first if row["prompt"].endswith(rows[order[0]]["prompt"])} == {"timeout"}
 
 
 IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -131,6 +113,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_the_run_can_be_resumed(
     command.assert_nothing_left()
 
 
+@pytest.mark.long
 def test_a_disk_without_room_for_samples_ends_in_one_line_and_a_report(
     on_small_disk: Callable[..., Command], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""From judged answers to conversations; the engine part is in tests/e2e/test_knowledge.py."""
+"""From judged answers to conversations; the engine part is in tests/e2e/one_engine/test_knowledge.py."""
 
 import json
 from dataclasses import replace

@@ -1,8 +1,6 @@
 """Pretraining and SFT as a user runs them: mixtures, shared rows, held-out text, interrupt and resume."""
 
 import json
-import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rlreason.config.data import HeldOutConfig
-from rlreason.config.schema import LearnerConfig
-from rlreason.runlog import RunLog
-from rlreason.running.interrupts import Interrupts
-from rlreason.running.job import Job
-from rlreason.stages.held_out import HeldOut
+from rlreason.recipes.recipe import run_path
 from rlreason.tasks import chains
-from rlreason.workers.learner_fleet import LearnerFleet
 from tests.conftest import Command, read_lines, wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
@@ -60,15 +52,10 @@ def told(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a pretraining left in peace; its configuration lies beside it."""
     folder = tmp_path_factory.mktemp("pretraining")
-    command = Command("run", pretrain_config(folder), "--run-dir", folder / "whole", folder=folder)
-    try:
-        status, out, errors = command.finish(600)
-    finally:
-        command.destroy()
-    assert status == 0, errors + out
+    run_path(pretrain_config(folder), [], folder / "whole")
     return folder / "whole"
 
 
@@ -83,8 +70,7 @@ def test_an_interrupted_pretraining_ends_as_one_that_was_left_in_peace(
     """The second signal may come in the middle of a step, which is then not in a checkpoint."""
     config, broken = whole.parent / "10-pretrain.yaml", tmp_path / "broken"
     break_off(start("run", config, "--run-dir", broken), broken, num_signals)
-    status, _, errors = start("run", config, "--run-dir", broken, "--resume").finish(600)
-    assert status == 0, errors
+    run_path(config, [], broken, resume=True)
     assert told(broken) == told(whole)
     weights = [(run / "final" / "model.safetensors").read_bytes() for run in (whole, broken)]
     assert weights[0] == weights[1]
@@ -150,31 +136,3 @@ def test_a_checkpoint_is_continued_and_made_to_chat(
         assert (run / "final" / "config.json").is_file() and (run / "final" / "chat_template.jinja").is_file()
     assert steps[-1]["data/dropped_too_long"] > 0 and steps[-1]["data/epochs"] > 3
     assert steps[-1]["data/knowledge/tokens"] == pytest.approx(steps[-1]["data/mine/tokens"], abs=2)
-
-
-def test_bits_per_byte_of_a_uniform_model_are_those_by_hand(
-    local_ray: None, make_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Over two ranks and shared rows: each token costs log2(64) = 6 bits."""
-    from safetensors.torch import load_file, save_file
-
-    path = make_model()
-    weights = load_file(path / "model.safetensors")
-    weights["lm_head.weight"].zero_()
-    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
-    texts = [row["text"] for row in chains.texts(num=40, seed=3)]
-    tokenizer = chains.tokenizer()
-    held_out = HeldOut(HeldOutConfig(prompts=["1+1="], continuation_tokens=3), {"chains": texts}, tokenizer, 32)
-    job = Job(name="x", log=RunLog(tmp_path / "run", config_yaml=""), interrupts=Interrupts())
-    learners = LearnerFleet(LearnerConfig(**LEARNER), total_steps=1, seed=0, model=str(path))
-    learners.wait_ready()
-    start_s = time.monotonic()
-    figures = held_out.measure(learners, job, 0)
-    print(f"measured in {time.monotonic() - start_s:.2f} s")
-    learners.shutdown()
-    num_tokens = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
-    num_bytes = sum(len(text.encode()) for text in texts)
-    assert num_tokens < num_bytes, r"`\boxed{` is seven bytes"
-    assert figures == {"eval/chains/bits_per_byte": pytest.approx(num_tokens * math.log2(64) / num_bytes)}
-    (row,) = read_lines(tmp_path / "run" / "samples.jsonl")
-    assert (row["response"], row["finish_reason"]) == ("<pad>" * 3, "length"), "of equals, the first"

@@ -1,4 +1,7 @@
-"""The builder on the real engines: a model with random weights knows nothing, and is not asked twice."""
+"""The builder on the real engines: a model with random weights knows nothing, and is not asked twice.
+
+`make test` sees the builder in the recipe of tests/e2e/test_run.py.
+"""
 
 import json
 from collections.abc import Callable
@@ -13,7 +16,7 @@ from rlreason.running.interrupts import Interrupts
 from rlreason.running.job import Job
 from rlreason.stages import knowledge
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow]
+pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_model_that_knows_nothing_learns_to_say_so(

@@ -12,21 +12,20 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
+from rlreason.config.schema import LearnerConfig
 from rlreason.data.chat import encode_text
 from rlreason.stages.rl import probe_gap
 from rlreason.tasks import chains
 from rlreason.types import CrossEntropyLoss, PolicyLoss, PromptTask, RunError, TrainSequence, ValueLoss
 from rlreason.workers.learner_fleet import LearnerFleet
-from rlreason.workers.reward_fleet import RewardFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 from rlreason.workers.watchdog import Watch
 from tests.conftest import Command, read_lines
+from tests.e2e.one_engine.conftest import ROLLOUT, start_engine
 
 pytestmark = pytest.mark.engines
 
 PARITY = 1e-5
-ROLLOUT = RolloutConfig(cpus=0.5, threads=1, max_context_tokens=64, max_response_tokens=16)
 COMMON: dict[str, Any] = {"cpus": 0.5, "threads": 1, "lr": 1e-2, "micro_batch_tokens": 500}
 PROBE = (1, 13, 7, 14, 9, 11, 5, 13, 7, 14, 5, 17, 6, 3, 17, 4, 2, 1, 10, 8, 19, 5, 12, 18, 16, 15)
 PROBES = [TrainSequence(tokens=PROBE, mask=(1,) * len(PROBE))]
@@ -76,11 +75,8 @@ def batches() -> list[list[TrainSequence]]:
 class Rig:
     """A learner and an engine on the same checkpoint."""
 
-    def __init__(self, model: Path, send: str, targets: Any) -> None:
-        rewards = RewardFleet([RewardConfig(name="math", path="rlreason.rewards.math:reward")], RewardWorkerConfig())
-        self.rollouts = RolloutFleet(
-            str(model), ROLLOUT, dtype="float32", seed=0, rewards=rewards, adapter_rank=4 if send == "adapter" else None
-        )
+    def __init__(self, model: Path, rollouts: RolloutFleet, send: str, targets: Any) -> None:
+        self.model, self.rollouts = model, rollouts
         self.learners = learner(model, lora={"send": send, "targets": targets})
         self.rollouts.wait_ready()
         self.learners.connect(self.rollouts, ROLLOUT)
@@ -110,14 +106,18 @@ RIGS = [("merged", "all-linear"), ("adapter", ["q_proj", "gate_proj", "up_proj",
 
 
 @pytest.fixture(scope="module", params=RIGS, ids=["merged", "adapter"])
-def rig(request: pytest.FixtureRequest, local_ray: None, model: Path) -> Iterator[Rig]:
-    rig = Rig(model, *request.param)
+def rig(request: pytest.FixtureRequest, llama: Path, rollouts: RolloutFleet, model: Path) -> Iterator[Rig]:
+    """Merged weights go to the shared engine; adapters need one that was started for them."""
+    send, _ = request.param
+    is_shared = send == "merged"
+    rig = Rig(*((llama, rollouts) if is_shared else (model, start_engine(model, adapter_rank=4))), *request.param)
     yield rig
-    rig.rollouts.shutdown()
+    if not is_shared:
+        rig.rollouts.shutdown()
     rig.learners.shutdown()
 
 
-def test_engine_follows_the_adapter(rig: Rig, model: Path, prompts: list[PromptTask], tmp_path: Path) -> None:
+def test_engine_follows_the_adapter(rig: Rig, prompts: list[PromptTask], tmp_path: Path) -> None:
     """Logprobs agree after each of three updates; nothing but the adapter moved, and the reference not at all."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -134,7 +134,7 @@ def test_engine_follows_the_adapter(rig: Rig, model: Path, prompts: list[PromptT
     assert rig.learners.score(PROBES, "reference") == at_start != rig.learners.score(PROBES)
 
     rig.learners.save_model(tmp_path)
-    base, merged = (load_file(path / "model.safetensors") for path in (model, tmp_path))
+    base, merged = (load_file(path / "model.safetensors") for path in (rig.model, tmp_path))
     adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert base.keys() == merged.keys()
     adapted = {name.split(".lora_")[0].removeprefix("base_model.model.") + ".weight" for name in adapter}
@@ -146,7 +146,7 @@ def test_engine_follows_the_adapter(rig: Rig, model: Path, prompts: list[PromptT
         stem = "base_model.model." + name.removesuffix(".weight")
         update = 2 * adapter[f"{stem}.lora_B.weight"] @ adapter[f"{stem}.lora_A.weight"]  # alpha / rank = 8 / 4
         torch.testing.assert_close(weight, base[name] + update, rtol=0.0, atol=1e-6)
-    alone = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(tmp_path / "adapter"))
+    alone = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(rig.model), str(tmp_path / "adapter"))
     whole, tokens_BT = AutoModelForCausalLM.from_pretrained(tmp_path), torch.tensor([PROBE])
     with torch.no_grad():
         torch.testing.assert_close(alone(tokens_BT).logits, whole(tokens_BT).logits, rtol=0.0, atol=1e-4)
@@ -232,7 +232,7 @@ def test_ranks_and_zero_stages_give_one_adapter(trained: Callable[[int], Trained
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(0, marks=pytest.mark.long), 2, pytest.param(3, marks=pytest.mark.long)]
+    "number", [0, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
 )
 def test_resume_goes_on_as_if_nothing_had_happened(
     trained: Callable[[int], Trained], model: Path, batches: list[list[TrainSequence]], number: int

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.config.schema import LearnerConfig, RewardConfig, RewardWorkerConfig, RolloutConfig
+from rlreason.config.schema import LearnerConfig
 from rlreason.stages.rl import probe_gap
 from rlreason.types import PolicyLoss, PromptTask, TrainSequence
 from rlreason.workers.learner_fleet import LearnerFleet
-from rlreason.workers.reward_fleet import RewardFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 from tests.conftest import listening
+from tests.e2e.one_engine.conftest import ROLLOUT, start_engine
 
 pytestmark = pytest.mark.engines
 
 LOOPBACK = "0100007F"
 TITLES = ("VLLM::EngineCore", "ray::LearnerWorker")
 PARITY = 1e-5
-ROLLOUT = RolloutConfig(cpus=0.5, threads=1, max_context_tokens=64, max_response_tokens=16)
 LEARNER = LearnerConfig(cpus=0.5, threads=1, lr=3e-3, micro_batch_tokens=1024)
 PROBE = (1, 13, 7, 14, 9, 11, 5, 13, 7, 14, 5, 17, 6, 3, 17, 4, 2, 1, 10, 8, 19, 5, 12, 18, 16, 15)
 PROBES = [TrainSequence(tokens=PROBE, mask=(1,) * len(PROBE))]
@@ -28,12 +27,9 @@ PROBES = [TrainSequence(tokens=PROBE, mask=(1,) * len(PROBE))]
 class Rig:
     """A learner and an engine on the same checkpoint."""
 
-    def __init__(self, model: Path) -> None:
-        rewards = [RewardConfig(name="math", path="rlreason.rewards.math:reward")]
+    def __init__(self, model: Path, rollouts: RolloutFleet) -> None:
         self.learners = LearnerFleet(LEARNER, total_steps=100, seed=0, model=str(model))
-        self.rollouts = RolloutFleet(
-            str(model), ROLLOUT, dtype="float32", seed=0, rewards=RewardFleet(rewards, RewardWorkerConfig())
-        )
+        self.rollouts = rollouts
         self.learners.wait_ready()
         self.rollouts.wait_ready()
         self.learners.connect(self.rollouts, ROLLOUT)
@@ -66,11 +62,17 @@ class Rig:
 
 
 @pytest.fixture(scope="module", params=["llama-untied", pytest.param("qwen2-tied", marks=pytest.mark.long)])
-def rig(request: pytest.FixtureRequest, local_ray: None, make_model: Callable[..., Path]) -> Iterator[Rig]:
-    family, tying = request.param.split("-")
-    rig = Rig(make_model(family=family, tied=tying == "tied"))
+def rig(
+    request: pytest.FixtureRequest, llama: Path, rollouts: RolloutFleet, make_model: Callable[..., Path]
+) -> Iterator[Rig]:
+    if request.param == "llama-untied":
+        rig = Rig(llama, rollouts)
+    else:
+        model = make_model(family="qwen2", tied=True)
+        rig = Rig(model, start_engine(model))
     yield rig
-    rig.rollouts.shutdown()
+    if rig.rollouts is not rollouts:
+        rig.rollouts.shutdown()
     rig.learners.shutdown()
 
 

@@ -2,7 +2,7 @@
 nothing had happened.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.reward_fleet import RewardFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 from tests.conftest import untimed
-from tests.e2e.conftest import Renewed
+from tests.e2e.one_engine.conftest import LEARNER, ROLLOUT, Renewed, judged_by, start_learner
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -49,16 +49,14 @@ RESUMED = {
 
 
 class Rig:
-    """One engine for all tests of the module."""
+    """Runs of the loop over the shared engine and learner, and a critic of its own."""
 
-    def __init__(self, model: Path, folder: Path, prompts: list[PromptTask]) -> None:
+    def __init__(
+        self, model: Path, folder: Path, prompts: list[PromptTask], rollouts: RolloutFleet, policy: Renewed
+    ) -> None:
         (folder / "lucky.py").write_text(LUCKY)
-        self.model, self.folder, self.prompts = model, folder, prompts
-        self.common: dict[str, Any] = {"total_steps": 100, "seed": 0, "model": str(model)}
-        config = self.config({}, steps=1)
-        rewards = RewardFleet(config.rewards, config.reward_workers)
-        self.rollouts = RolloutFleet(str(model), config.rollout, dtype="float32", seed=0, rewards=rewards)
-        self.shared = Renewed(self.start(config), folder / "start")
+        self.model, self.folder, self.prompts, self.rollouts, self.policy = model, folder, prompts, rollouts, policy
+        self.critic = Renewed(self.start_critic(), folder / "start")
 
     def config(self, algorithm: dict[str, Any], **keys: Any) -> RLConfig:
         values = {
@@ -66,33 +64,34 @@ class Rig:
             "model": str(self.model),
             "tasks": {"path": "none.jsonl"},
             "rewards": [{"name": "lucky", "path": f"{self.folder / 'lucky.py'}:reward"}],
-            "rollout": {"cpus": 0.5, "threads": 1, "max_context_tokens": 64, "max_response_tokens": 8},
-            "learner": {"cpus": 0.5, "threads": 1, "lr": 1e-3},
+            "rollout": ROLLOUT.model_dump(),
+            "learner": LEARNER.model_dump(),
             "prompts_per_step": 4,
             "samples_per_prompt": 4,
             "algorithm": algorithm,
         }
         return RLConfig.model_validate(values | keys)
 
-    def start(self, config: RLConfig) -> LearnerFleet:
-        keep_reference = config.algorithm.kl is not None
-        policy = LearnerFleet(config.learner, keep_reference=keep_reference, **self.common)
-        policy.wait_ready()
-        self.rollouts.wait_ready()
-        policy.connect(self.rollouts, config.rollout)
-        return policy
+    def start_critic(self) -> LearnerFleet:
+        config = self.config(RESUMED, steps=1).critic
+        assert config is not None
+        fleet = LearnerFleet(config, head="value", total_steps=100, seed=0, model=str(self.model))
+        fleet.wait_ready()
+        return fleet
 
     def run(self, config: RLConfig, name: str, *, resume: bool = False) -> dict[str, Any]:
-        """Trains; returns the final weights. With a critic or a reference in processes of its own."""
+        """Trains; returns the final weights. What resumes does so in processes of its own."""
         log = RunLog(self.folder / name, config_yaml="", resume=resume)
-        critic = LearnerFleet(config.critic, head="value", **self.common) if config.critic else None
-        alone = critic is not None or config.algorithm.kl is not None
-        policy = self.start(config) if alone else self.shared.learners()
+        policy = start_learner(self.model) if resume else self.policy.learners()
+        critic = None
+        if config.critic:
+            critic = self.start_critic() if resume else self.critic.learners()
+        policy.connect(self.rollouts, config.rollout)
         job = Job(name=name, log=log, interrupts=Interrupts())
         train(config, job, self.prompts, {}, self.rollouts, policy, critic)
         policy.save_model(self.folder / name / "weights")
-        for fleet in (policy if alone else None, critic):
-            if fleet is not None:
+        for fleet in (policy, critic):
+            if resume and fleet is not None:
                 fleet.shutdown()
         log.close()
         return load_file(self.folder / name / "weights" / "model.safetensors")
@@ -103,12 +102,14 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(
-    local_ray: None, make_model: Callable[..., Path], prompts: list[PromptTask],
+    llama: Path, prompts: list[PromptTask], rollouts: RolloutFleet, renewed: Renewed,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Rig]:  # fmt: skip
-    rig = Rig(make_model(), tmp_path_factory.mktemp("algorithms"), prompts)
-    yield rig
-    rig.rollouts.shutdown()
+    rig = Rig(llama, tmp_path_factory.mktemp("algorithms"), prompts, rollouts, renewed)
+    config = rig.config({}, steps=1)
+    with judged_by(rollouts, RewardFleet(config.rewards, config.reward_workers)):
+        yield rig
+    rig.critic.learners().shutdown()
 
 
 def test_resumed_is_uninterrupted(rig: Rig) -> None:
