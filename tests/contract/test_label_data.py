@@ -90,7 +90,10 @@ def numbers(database: Path) -> dict[str, tuple[int, dict[str, int]]]:
     return found
 
 
-@pytest.mark.parametrize("models", ["chatgpt tulu_65B", "tulu_65B tulu_7B", "tulu_65B tulu_human_only_65B"])
+LONG = [pytest.param(f"tulu_65B {other}", marks=pytest.mark.long) for other in ("tulu_7B", "tulu_human_only_65B")]
+
+
+@pytest.mark.parametrize("models", ["chatgpt tulu_65B", *LONG])
 def test_votes_of_many_people(models: str, votes: dict[str, list[Vote]], tmp_path: Path) -> None:
     database, rows = tmp_path / "labels.sqlite", tmp_path / "rows.jsonl"
     store, people = Store(database), {person for _, person, _ in votes[models]}

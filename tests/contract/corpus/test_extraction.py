@@ -46,7 +46,9 @@ def library_alone(html: str, extractor: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("extractor", "floor"), [("trafilatura", 0.963), ("resiliparse", 0.916)])
+@pytest.mark.parametrize(
+    ("extractor", "floor"), [pytest.param("trafilatura", 0.963, marks=pytest.mark.long), ("resiliparse", 0.916)]
+)
 def test_extraction_is_no_worse_than_the_library_alone(
     extractor: Literal["trafilatura", "resiliparse"], floor: float, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ FOLDERS = {"warc_aut": 299, "warc_dolma": 37, "warc_resiliparse": 16, "warc_whir
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [pytest.param("warc_aut", marks=pytest.mark.long), *list(FOLDERS)[1:]])
 def test_kept_and_dropped_and_broken_are_all_records(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     from warcio.archiveiterator import ArchiveIterator
 

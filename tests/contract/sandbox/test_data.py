@@ -120,6 +120,7 @@ def test_every_humaneval_solution_is_right(humaneval: list[Task]) -> None:
         assert score.value == 1.0, f"{task.id}: {score.detail}"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_mbpp_solution_is_right() -> None:
     rows = json.loads(data("mbpp_sanitized/sanitized-mbpp.json").read_text(encoding="utf-8"))

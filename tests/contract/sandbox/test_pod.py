@@ -31,7 +31,7 @@ def in_pod(kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["root", "restricted"])
+@pytest.mark.parametrize("kind", [pytest.param("root", marks=pytest.mark.long), "restricted"])
 def test_no_attack_succeeds_in_a_container_without_namespaces(kind: str) -> None:
     if kind != "restricted" and os.geteuid() != 0:
         pytest.skip("needs to be root to become a container's root")
