@@ -8,7 +8,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Message = Mapping[str, str]
 """One chat turn: {"role": "system" | "user" | "assistant", "content": text}."""
@@ -125,37 +128,65 @@ def read_tests(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One answer of the policy to one task, as the rollout engine wrote it.
+class TokenArrays:
+    """The tokens of several samples, one after another, each its prompt and then its response: 9 bytes a token.
 
-    Example: prompt ids (5, 6), answer ids (7, 2) give tokens=(5, 6, 7, 2), mask=(0, 0, 1, 1).
+    Stays in the object store of the node that wrote it. Learner ranks fetch it, and rewards that read token ids; the
+    driver holds a reference.
+
+    Example: prompt ids (5, 6), response ids (7, 2) give tokens [5, 6, 7, 2], mask [0, 0, 1, 1], starts [0, 4].
     """
+
+    tokens: "np.ndarray[Any, Any]"
+    """[T] int32, end-of-sequence tokens included."""
+    mask: "np.ndarray[Any, Any]"
+    """[T] bool: the policy wrote the token."""
+    logprobs: "np.ndarray[Any, Any]"
+    """[T] float32, nats, under the distribution that was sampled from (temperature applied); 0.0 where mask is 0."""
+    starts: "np.ndarray[Any, Any]"
+    """[S + 1] int64: where each sample begins, and the end of the last."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.tokens), len(self.mask), len(self.logprobs), int(self.starts[-1])}
+        assert len(lengths) == 1, f"tokens, mask, logprobs and starts differ in length: {sorted(lengths)}"
+
+    def row(self, number: int) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+        """Tokens, mask and logprobs of one sample: views."""
+        part = slice(int(self.starts[number]), int(self.starts[number + 1]))
+        return self.tokens[part], self.mask[part], self.logprobs[part]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One response of the policy to one task: its text and numbers, and where its tokens are."""
 
     task_id: str
     index: int
-    """Place within the task's group, from 0."""
+    """Position within the task's group, from 0."""
     policy_version: int
     """Version of the weights at the request's start."""
-    tokens: tuple[int, ...]
-    """[T] prompt then response, end-of-sequence token included."""
-    mask: tuple[int, ...]
-    """[T] 1 where the policy wrote the token, else 0."""
-    logprobs: tuple[float, ...]
-    """[T] nats, under the distribution that was sampled from (temperature applied); 0.0 where mask is 0."""
     prompt: str
     """The prompt as the model saw it, chat template applied."""
     response: str
     """Decoded response without its end-of-sequence token."""
+    num_prompt_tokens: int
+    num_response_tokens: int
+    """End-of-sequence token included."""
     finish_reason: Literal["stop", "length"]
     """`length`: cut off at the token limit."""
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.tokens), len(self.mask), len(self.logprobs)}
-        assert len(lengths) == 1, f"tokens, mask and logprobs differ in length: {sorted(lengths)}"
+    arrays: Any = field(default=None, repr=False, compare=False)
+    """The TokenArrays that hold it, or a reference to them in the object store."""
+    row: int = field(default=0, compare=False)
+    """Its number there."""
 
     @property
-    def num_response_tokens(self) -> int:
-        return sum(self.mask)
+    def num_tokens(self) -> int:
+        return self.num_prompt_tokens + self.num_response_tokens
+
+    @property
+    def origin(self) -> str:
+        """How messages name it."""
+        return f"{self.task_id} sample {self.index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,31 +254,36 @@ class Group:
         return tuple(one for one in self.judged if not one.left_out)
 
 
+T = TypeVar("T")
+Column: TypeAlias = "Sequence[T] | np.ndarray[Any, Any]"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSequence:
-    """One sequence as a learner sees it, for any stage. A column that the loss does not need is empty.
+    """One sequence as a learner sees it, for any stage. A column that the loss does not need is empty. Any column may
+    be an array.
 
     Example: TrainSequence(tokens=(5, 6, 7), mask=(0, 1, 1)) for SFT.
     """
 
-    tokens: tuple[int, ...]
+    tokens: "Column[int]"
     """[T]"""
-    mask: tuple[int, ...]
+    mask: "Column[int]"
     """[T] 1 where the token is trained on. mask[0] has no effect: nothing predicts the first token."""
-    logprobs: tuple[float, ...] = ()
+    logprobs: "Column[float]" = ()
     """[T] of the behaviour policy, in nats, as the rollout engine reported them."""
-    old_logprobs: tuple[float, ...] = ()
+    old_logprobs: "Column[float]" = ()
     """[T] the ratio's denominator; empty where the sequence was sampled by exactly the weights that are updated: the
     ratio is then 1 by definition, not up to kernel noise."""
-    reference_logprobs: tuple[float, ...] = ()
+    reference_logprobs: "Column[float]" = ()
     """[T] of the reference policy."""
-    advantages: tuple[float, ...] = ()
+    advantages: "Column[float]" = ()
     """[T]"""
-    weights: tuple[float, ...] = ()
+    weights: "Column[float]" = ()
     """[T] off-policy corrections; empty: 1 throughout."""
-    values: tuple[float, ...] = ()
+    values: "Column[float]" = ()
     """[T] the critic's before the batch's updates: of the text before each token."""
-    returns: tuple[float, ...] = ()
+    returns: "Column[float]" = ()
     """[T] what the critic is to learn."""
     group: int = -1
     """Number of the preference row, whose answers stay in one micro-batch; -1: of none."""
@@ -268,7 +304,9 @@ class TrainSequence:
 
     @property
     def num_trained_tokens(self) -> int:
-        return sum(self.mask[1:])
+        import numpy as np
+
+        return int(np.count_nonzero(np.asarray(self.mask)[1:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +318,12 @@ class BatchSize:
     """Those with a trained token."""
     num_groups: int = 0
     """Preference rows."""
+
+    @classmethod
+    def of_counts(cls, counts: Iterable[int]) -> "BatchSize":
+        """counts: trained tokens of each sequence."""
+        trained = [count for count in counts if count]
+        return cls(num_tokens=sum(trained), num_sequences=len(trained))
 
     @classmethod
     def of(cls, sequences: Iterable[TrainSequence]) -> "BatchSize":
@@ -344,6 +388,41 @@ Head = Literal["language", "value", "score"]
 Scored = Literal["policy", "reference", "value"]
 """Logprobs by the weights that are trained or by the reference policy, in nats; or what the head says: values of a
 critic, scores of a reward model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCredit:
+    """An advantage that differs from token to token, and its constants."""
+
+    name: Literal["gae", "reinforce_pp"]
+    gamma: float
+    lam: float = 1.0
+    """Of `gae`."""
+    kl_coef: float = 0.0
+    """Weight of the k1 estimate of KL to the reference, which each token's reward is less by; 0: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Number, mean and summed squared deviation of numbers; those of parts add up."""
+
+    count: int
+    mean: float
+    squares: float
+    """Sum of squared deviations from the mean."""
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Chan et al. 1983: exact but for rounding; of equal numbers the deviation stays exactly 0."""
+        count = self.count + other.count
+        if not self.count or not other.count:
+            return self if self.count else other
+        apart = other.mean - self.mean
+        squares = self.squares + other.squares + apart**2 * self.count * other.count / count
+        return Moments(count=count, mean=self.mean + apart * other.count / count, squares=squares)
+
+    @property
+    def variance(self) -> float:
+        return self.squares / self.count if self.count else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,18 @@ hypothesis draws what has edges: lengths, masks, splits, options. The numbers co
 would sit on the kinks of the clipped losses, where rounding alone decides on a token's gradient.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlreason.types import PolicyLoss, TrainSequence
+from rlreason.algorithms.off_policy import MismatchSums
+from rlreason.config.algorithm import OffPolicyConfig
+from rlreason.engines.shard import Shard
+from rlreason.types import Moments, PolicyLoss, Sample, TokenArrays, TokenCredit, TrainSequence
 
 VOCABULARY = 32
 OWN_LOSS = f"{__file__}:own_loss"
@@ -23,6 +28,89 @@ CONSTANTS: dict[str, dict[str, float | None]] = {
     OWN_LOSS: {"power": 0.5},
 }
 AGGREGATIONS = ("token_mean", "sequence_mean", "sequence_sum")
+
+
+def token_arrays(rows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[float]]]) -> TokenArrays:
+    """Tokens, mask and logprobs of each sample."""
+    tokens, mask, logprobs = zip(*rows, strict=True)
+    return TokenArrays(
+        tokens=np.concatenate([np.array(one, np.int32) for one in tokens]),
+        mask=np.concatenate([np.array(one, bool) for one in mask]),
+        logprobs=np.concatenate([np.array(one, np.float32) for one in logprobs]),
+        starts=np.cumsum([0, *map(len, tokens)]),
+    )
+
+
+class Learners:
+    """The batch part of a learner fleet in this process: real shards, and numbers in place of a model."""
+
+    def __init__(self, numbers: Mapping[str, Callable[[TrainSequence], Sequence[float]]], num_ranks: int = 1) -> None:
+        """`numbers`: by pass (policy, reference, value), of the tokens of one sample."""
+        self.numbers, self.num_ranks = numbers, num_ranks
+
+    def load(self, samples: Sequence[Sample], *, num_parts: int = 1) -> None:
+        self.owners = [index % self.num_ranks for index in range(len(samples))]
+        self.origins = [sample.origin for sample in samples]
+        self.shards = [
+            Shard.of([(at, one.row, one.origin) for at, one in enumerate(mine)], [one.arrays for one in mine])
+            for mine in self._split(samples)
+        ]
+
+    def compute(self, what: str, temperature: float) -> None:
+        for shard in self.shards:
+            places = range(len(shard.sequences))
+            shard.keep(what, places, [self.numbers[what](one) for one in shard.sequences])
+
+    def penalties(self) -> list[float]:
+        return self._join([shard.penalties() for shard in self.shards])
+
+    def set_advantages(self, advantage_S: Sequence[float]) -> None:
+        for shard, part in zip(self.shards, self._split(advantage_S), strict=True):
+            shard.broadcast(part)
+
+    def credit(self, credit: TokenCredit, reward_S: Sequence[float]) -> dict[str, Moments]:
+        parts = [shard.credit(credit, part) for shard, part in zip(self.shards, self._split(reward_S), strict=True)]
+        zero = Moments(count=0, mean=0.0, squares=0.0)
+        merged = {name: sum((part[name] for part in parts), start=zero) for name in parts[0]}
+        for shard in self.shards:
+            shard.normalise(merged["advantage"])
+        return merged
+
+    def beyond(self, limit: float) -> tuple[str, float] | None:
+        found = [(rank, bad) for rank, shard in enumerate(self.shards) if (bad := shard.beyond(limit))]
+        return (self._split(self.origins)[found[0][0]][found[0][1][0]], found[0][1][1]) if found else None
+
+    def correct(self, config: OffPolicyConfig) -> list[MismatchSums]:
+        return [shard.correct(config) for shard in self.shards]
+
+    def column(self, name: Any) -> tuple[str, list[Any]]:
+        parts = [shard.column(name) for shard in self.shards]
+        cuts = [np.split(part, shard.length_S.cumsum(0)[:-1]) for part, shard in zip(parts, self.shards, strict=True)]
+        return name, self._join(cuts)
+
+    def take(self, column: tuple[Any, list[Any]]) -> None:
+        name, of_samples = column
+        for shard, mine in zip(self.shards, self._split(of_samples), strict=True):
+            shard.take(name, [(at, 0) for at in range(len(mine))], mine)
+
+    def settle(self, *, is_on_policy: bool) -> list[int]:
+        for shard in self.shards:
+            shard.settle(is_on_policy=is_on_policy)
+        return self._join([shard.counts() for shard in self.shards])
+
+    def sequences(self) -> list[TrainSequence]:
+        """What would be trained on, in the order of the batch."""
+        return self._join([shard.sequences for shard in self.shards])
+
+    def _split(self, values: Sequence[Any]) -> list[list[Any]]:
+        return [
+            [value for value, owner in zip(values, self.owners, strict=True) if owner == rank]
+            for rank in range(self.num_ranks)
+        ]
+
+    def _join(self, parts: Sequence[Sequence[Any]]) -> list[Any]:
+        iterators = [iter(part) for part in parts]
+        return [next(iterators[owner]) for owner in self.owners]
 
 
 def own_loss(logprob_N: Tensor, old_N: Tensor, advantage_N: Tensor, sequence_N: Tensor, *, power: float) -> Tensor:

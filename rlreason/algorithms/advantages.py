@@ -106,8 +106,12 @@ def reinforce_pp(token_reward_N: Tensor, length_S: Tensor, *, gamma: float = 1.0
     No groups and no critic: the batch is the baseline. `gamma`: discount of a token's reward for each token before it.
     Returns: advantage_N.
     """
-    return_N = _discounted_sum(_finite(token_reward_N), length_S, gamma)
-    return normalize(return_N, epsilon).to(token_reward_N.dtype)
+    return normalize(returns_to_go(token_reward_N, length_S, gamma=gamma), epsilon).to(token_reward_N.dtype)
+
+
+def returns_to_go(token_reward_N: Tensor, length_S: Tensor, *, gamma: float) -> Tensor:
+    """At each token the discounted rewards from it to the end of its sample, float64. Returns: return_N."""
+    return _discounted_sum(_finite(token_reward_N), length_S, gamma)
 
 
 def gae(

@@ -12,6 +12,9 @@ Each takes log_ratio_N = proximal - behaviour logprobs, nats, and returns weight
 Notation: N = trained tokens, sequence after sequence; `sequence_N` int64: the sequence of each token.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -63,25 +66,49 @@ def sequence_rejected(log_ratio_N: Tensor, sequence_N: Tensor, *, low: float, hi
     return keep_N.to(log_ratio_N.dtype), keep_N
 
 
-def mismatch_metrics(log_ratio_N: Tensor, weight_N: Tensor, keep_N: Tensor) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MismatchSums:
+    """What `mismatch_metrics` is made of; those of parts of a batch go together."""
+
+    num_tokens: int
+    num_kept: int
+    weight: float
+    weight_squared: float
+    weight_max: float
+    ratio: float
+    ratio_max: float
+
+    @classmethod
+    def of(cls, log_ratio_N: Tensor, weight_N: Tensor, keep_N: Tensor) -> "MismatchSums":
+        ratio_N, weight_N = log_ratio_N.double().exp(), weight_N.double()
+        return cls(
+            num_tokens=len(ratio_N),
+            num_kept=int(keep_N.sum()),
+            weight=weight_N.sum().item(),
+            weight_squared=weight_N.square().sum().item(),
+            weight_max=weight_N.max().item() if len(weight_N) else 0.0,
+            ratio=ratio_N.sum().item(),
+            ratio_max=ratio_N.max().item() if len(ratio_N) else 0.0,
+        )
+
+
+def mismatch_metrics(parts: Sequence[MismatchSums]) -> dict[str, float]:
     """How far behaviour and proximal policy are apart, and what the correction made of it.
 
     Over all tokens, those left out with weight 0: `mismatch/weight_mean`, `mismatch/weight_max`,
-    `mismatch/left_out_fraction` and `mismatch/effective_sample_size`, Kish's (sum w)^2 / sum w^2 as a share of the
+    `mismatch/left_out_fraction` and `mismatch/effective_sample_size`, Kish's (sum w)^2 / sum w^2 as a fraction of the
     tokens: 1 where all weights are equal, 0 where all are 0. Before the correction: `mismatch/ratio_mean` (1 is
     expected on any policy, if behaviour logprobs are right) and `mismatch/ratio_max`. Empty where there is no token.
     """
-    if not log_ratio_N.numel():
+    count = sum(part.num_tokens for part in parts)
+    if not count:
         return {}
-    ratio_N, weight_N = log_ratio_N.double().exp(), weight_N.double()
-    square_sum = weight_N.square().sum().item()
+    weight, squared = sum(part.weight for part in parts), sum(part.weight_squared for part in parts)
     return {
-        "mismatch/weight_mean": weight_N.mean().item(),
-        "mismatch/weight_max": weight_N.max().item(),
-        "mismatch/effective_sample_size": weight_N.sum().item() ** 2 / square_sum / len(weight_N)
-        if square_sum
-        else 0.0,
-        "mismatch/left_out_fraction": 1.0 - keep_N.double().mean().item(),
-        "mismatch/ratio_mean": ratio_N.mean().item(),
-        "mismatch/ratio_max": ratio_N.max().item(),
+        "mismatch/weight_mean": weight / count,
+        "mismatch/weight_max": max(part.weight_max for part in parts),
+        "mismatch/effective_sample_size": weight**2 / squared / count if squared else 0.0,
+        "mismatch/left_out_fraction": 1.0 - sum(part.num_kept for part in parts) / count,
+        "mismatch/ratio_mean": sum(part.ratio for part in parts) / count,
+        "mismatch/ratio_max": max(part.ratio_max for part in parts),
     }

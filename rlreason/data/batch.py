@@ -5,6 +5,10 @@ length share a micro-batch, so little is padding. The plan sets memory and speed
 count, so any plan gives the same update.
 """
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 Plan = list[list[list[int]]]
 """[rank][micro-batch][place]: indices of sequences. All ranks have the same number of micro-batches."""
 
@@ -28,6 +32,20 @@ def plan_micro_batches(
     Example: plan_micro_batches([4, 1, 3], 1, 6) == [[[0], [2, 1]]]
     Example: plan_micro_batches([4, 1, 3], 1, 10, row_tokens=5) == [[[0, 1, 2]]]
     """
+    per_rank = balanced(lengths, num_ranks, groups)
+    return with_equal_counts(
+        [_micro_batches(_blocks(members, lengths, row_tokens), token_budget) for members in per_rank]
+    )
+
+
+def evenly(items: Sequence[T], count: int) -> list[Sequence[T]]:
+    """`count` parts of nearly one size, in order; fewer where there are fewer items, so that none is empty."""
+    count = min(count, len(items))
+    return [items[len(items) * i // count : len(items) * (i + 1) // count] for i in range(count)]
+
+
+def balanced(lengths: list[int], num_ranks: int, groups: list[int] | None = None) -> list[list[list[int]]]:
+    """[rank]: what each trains on, longest first: sequences alone, or those of one group together."""
     together: dict[int, list[int]] = {}
     for index, group in enumerate(groups or [-1] * len(lengths)):
         together.setdefault(-1 - index if group == -1 else group, []).append(index)
@@ -38,7 +56,19 @@ def plan_micro_batches(
         rank = min(range(num_ranks), key=lambda r: (load[r], r))
         load[rank] += sum(lengths[index] for index in members)
         per_rank[rank].append(members)
-    plan = [_micro_batches(_blocks(members, lengths, row_tokens), token_budget) for members in per_rank]
+    return per_rank
+
+
+def micro_batches_of(
+    indices: list[int], lengths: list[int], token_budget: int, row_tokens: int | None
+) -> list[list[int]]:
+    """Micro-batches of one rank's sequences. `lengths`: of all, which `indices` number."""
+    order = sorted(range(len(indices)), key=lambda at: (-lengths[indices[at]], at))
+    return _micro_batches(_blocks([[indices[at]] for at in order], lengths, row_tokens), token_budget)
+
+
+def with_equal_counts(plan: Plan) -> Plan:
+    """With empty micro-batches at the end of ranks that have fewer."""
     most = max(len(micro_batches) for micro_batches in plan)
     return [micro_batches + [[] for _ in range(most - len(micro_batches))] for micro_batches in plan]
 

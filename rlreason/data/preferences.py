@@ -99,7 +99,7 @@ def in_groups(rows: list[list[TrainSequence]]) -> list[TrainSequence]:
 
 def _last_answer(sequence: TrainSequence) -> TrainSequence:
     """Only the last run of trained tokens: earlier turns of the assistant are part of the prompt."""
-    mask = sequence.mask
+    mask = tuple(sequence.mask)
     end = max(at for at, flag in enumerate(mask) if flag) + 1
     start = next((at + 1 for at in range(end - 1, -1, -1) if not mask[at]), 0)
     return replace(sequence, mask=(0,) * start + mask[start:end] + (0,) * (len(mask) - end))

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -374,9 +375,9 @@ class LearnerEngine:
             start = 0
             for index in row:
                 stop = start + lengths[index]
-                tokens_BT[number, start:stop] = torch.tensor(micro_batch[index].tokens)
+                tokens_BT[number, start:stop] = torch.from_numpy(np.array(micro_batch[index].tokens, np.int64))
                 positions_BT[number, start:stop] = torch.arange(lengths[index])
-                mask_BT[number, start + 1 : stop] = torch.tensor(micro_batch[index].mask[1:], dtype=torch.bool)
+                mask_BT[number, start + 1 : stop] = torch.from_numpy(np.array(micro_batch[index].mask[1:], bool))
                 start = stop
         return tokens_BT.to(self.device), positions_BT.to(self.device), mask_BT.to(self.device)
 
@@ -390,7 +391,7 @@ class LearnerEngine:
         first, second = (
             TrainSequence(tokens=tuple(range(start, start + length)), mask=(1,) * length) for start in (1, 1 + length)
         )
-        joined = TrainSequence(tokens=first.tokens + second.tokens, mask=(0,) * (length + 1) + (1,) * (length - 1))
+        joined = TrainSequence(tokens=(*first.tokens, *second.tokens), mask=(0,) * (length + 1) + (1,) * (length - 1))
         packed, alone, mixed = (
             torch.tensor(self.score([micro_batch], "policy" if self._head == "language" else "value")[-1])
             for micro_batch in ([first, second], [second], [joined])

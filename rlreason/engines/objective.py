@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,15 +112,13 @@ COLUMNS = ("logprobs", "old_logprobs", "reference_logprobs", "advantages", "weig
 def column(micro_batch: list[TrainSequence], name: str, device: torch.device) -> Tensor | None:
     """[N] a column's values at the trained tokens; None where no sequence has it."""
     found = [getattr(sequence, name) for sequence in micro_batch]
-    if not any(found):
+    if not any(len(column) for column in found):
         return None
     values = [
-        value
+        np.asarray(column, np.float32)[1:][np.asarray(sequence.mask[1:], bool)]
         for sequence, column in zip(micro_batch, found, strict=True)
-        for value, trained in zip(column[1:], sequence.mask[1:], strict=True)
-        if trained
     ]
-    return torch.tensor(values, dtype=torch.float32, device=device)
+    return torch.from_numpy(np.concatenate(values)).to(device)
 
 
 def sequence_numbers(micro_batch: list[TrainSequence], device: torch.device) -> Tensor:

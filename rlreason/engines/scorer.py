@@ -57,7 +57,7 @@ class RewardModel:
         (answer,) = encode_answers(
             self.tokenizer, Preference(prompt=prompt, responses=(response,), places=(1,)), chat=chat
         )
-        return for_score(answer).tokens[:-1]
+        return tuple(for_score(answer).tokens[:-1])
 
     @torch.no_grad()
     def _forward(self, rows: list[tuple[int, ...]]) -> list[float]:

@@ -3,9 +3,10 @@
 import random
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rlreason.types import Group, TrainSequence
+from rlreason.data.batch import evenly
+from rlreason.types import Group
 
 
 def teaches(group: Group, *, by_reward: bool = False) -> bool:
@@ -16,16 +17,12 @@ def teaches(group: Group, *, by_reward: bool = False) -> bool:
     return len({one.reward for one in kept}) > 1
 
 
-def minibatches(
-    sequences: list[TrainSequence], *, epochs: int, count: int, rng: random.Random
-) -> Iterator[list[TrainSequence]]:
+def minibatches(indices: list[int], *, epochs: int, count: int, rng: random.Random) -> Iterator[Sequence[int]]:
     """What each optimizer step trains on: `epochs` times the whole batch in `count` parts of nearly one size, at most
-    one part per sequence; from the second epoch on in a new order."""
-    order = list(sequences)
-    count = min(count, len(order))
+    one part per sample; from the second epoch on in a new order."""
+    order = list(indices)
     for _ in range(epochs):
-        for i in range(count):
-            yield order[len(order) * i // count : len(order) * (i + 1) // count]
+        yield from evenly(tuple(order), count)
         rng.shuffle(order)
 
 

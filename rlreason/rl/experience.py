@@ -1,25 +1,30 @@
-"""From judged groups to training sequences: rewards, advantages, corrections, the final mask. Pure functions.
+"""Experience: from judged groups to what the learners' updates need of them.
 
-Notation: S = samples that are trained on, N = tokens of theirs that the policy wrote, sample after sample, K = rewards.
+What is one number a sample is worked out here; what is of tokens, by the learner ranks that hold them.
+
+Notation: S = samples that are trained on, K = rewards.
 """
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlreason.algorithms import advantages, kl, off_policy
-from rlreason.config.algorithm import BY_LOSS, AlgorithmConfig, OffPolicyConfig
+from rlreason.algorithms import advantages, off_policy
+from rlreason.config.algorithm import BY_LOSS, AlgorithmConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.paths import find_function
 from rlreason.rewards.length import overlong_penalty
 from rlreason.rewards.runtime.combine import MAX_REWARD
-from rlreason.types import Group, Judged, PolicyLoss, TrainSequence, UserError
+from rlreason.types import Group, Judged, Moments, PolicyLoss, Sample, TokenCredit, UserError
+from rlreason.workers.learner_fleet import LearnerFleet
 
+OF_TOKENS = ("gae", "reinforce_pp")
+"""Advantages that differ from token to token."""
 MAX_ADVANTAGE = 1000 * MAX_REWARD
 """Its square fits float32 as well."""
 
@@ -41,90 +46,104 @@ class Experience:
         judged, numbers, greedy = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [])
         return cls(judged=judged, groups=numbers, greedy=greedy)
 
-    def sequences(self) -> list[TrainSequence]:
-        samples = [one.sample for one in self.judged]
-        return [
-            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, origin=f"{s.task_id} sample {s.index}")
-            for s in samples
-        ]
+    @property
+    def samples(self) -> list[Sample]:
+        return [one.sample for one in self.judged]
 
     def group_S(self) -> Tensor:
         return torch.tensor(self.groups)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """What models say of the batch's tokens, each [N] or None where the algorithm does not ask."""
-
-    proximal_N: Tensor | None = None
-    """Logprobs of the learner before the batch's first update."""
-    reference_N: Tensor | None = None
-    """Logprobs of the reference policy."""
-    value_N: Tensor | None = None
-    """The critic's values."""
-
-
-def train_sequences(
+def score(
     experience: Experience,
-    scores: Scores,
+    policy: LearnerFleet,
+    critic: LearnerFleet | None,
     algorithm: AlgorithmConfig,
-    weights: Mapping[str, float] | None = None,
+    *,
+    wants_reference: bool,
+    temperature: float,
+) -> None:
+    """The learners fetch the samples and compute what the algorithm asks of the models before the first update."""
+    for fleet in (policy, critic) if critic else (policy,):
+        fleet.load(experience.samples, num_parts=algorithm.minibatches)
+    if algorithm.off_policy is not None:
+        policy.compute("policy", temperature)
+    if wants_reference:
+        policy.compute("reference", temperature)
+    if critic is not None:
+        critic.compute("value", temperature)
+
+
+def credit(
+    experience: Experience,
+    policy: LearnerFleet,
+    critic: LearnerFleet | None,
+    algorithm: AlgorithmConfig,
+    weights: Mapping[str, float] | None,
     *,
     kl_coef: float,
     max_response_tokens: int,
     on_policy: bool,
     rng: random.Random,
-) -> tuple[list[TrainSequence], dict[str, float]]:
-    """Sequences with all that the losses need, in the order of `experience`, less those with no token left; metrics.
+) -> tuple[list[int], dict[str, float]]:
+    """Advantages, corrections and the final mask, where the samples are. Returns the trained tokens of each; metrics.
 
     `weights`: of each reward, where they are normalised one by one. `kl_coef`: the present one. `on_policy`: the
     weights that sampled are those of the only update.
     """
-    plain = experience.sequences()
-    behaviour_N = _flat(plain, [sequence.logprobs for sequence in plain])
-    length_S = torch.tensor([sequence.num_trained_tokens for sequence in plain])
-    sequence_N = torch.arange(len(plain)).repeat_interleave(length_S)
     metrics = {"policy/kl_coef": kl_coef} if algorithm.kl is not None else {}
-    penalty_N = None
-    if scores.reference_N is not None and algorithm.kl is not None and algorithm.kl.estimator == "k1":
-        penalty_N = kl_coef * kl.k1(behaviour_N, scores.reference_N)
-        metrics["reward/kl_penalty_mean"] = float(penalty_N.sum()) / len(plain)
-    if weights is not None:
-        advantage_N, return_N = gdpo(experience, weights).repeat_interleave(length_S), None
-    else:
+    in_reward = algorithm.kl is not None and algorithm.kl.estimator == "k1"
+    penalty_S = kl_coef * torch.tensor(policy.penalties(), dtype=torch.float64) if in_reward else None
+    if penalty_S is not None:
+        metrics["reward/kl_penalty_mean"] = float(penalty_S.sum()) / len(penalty_S)
+    if algorithm.advantage in OF_TOKENS and weights is None:
         reward_S = shaped_rewards(experience, algorithm, max_response_tokens, rng)
-        greedy_S = greedy_rewards(experience) if algorithm.needs_greedy else None
-        advantage_N, return_N = token_advantages(
-            reward_S,
-            experience.group_S(),
-            length_S,
-            algorithm,
-            greedy_S=greedy_S,
-            penalty_N=penalty_N,
-            value_N=scores.value_N,
-        )
-    require_usable(advantage_N, sequence_N, experience, algorithm.advantage)
-    old_N = behaviour_N if scores.proximal_N is None else scores.proximal_N
-    weight_N, keep_N = None, torch.ones_like(sequence_N, dtype=torch.bool)
+        metrics |= _token_credit(policy, critic, algorithm, reward_S, kl_coef if in_reward else 0.0)
+    else:
+        if weights is not None:
+            advantage_S = gdpo(experience, weights)
+        else:
+            reward_S = shaped_rewards(experience, algorithm, max_response_tokens, rng)
+            advantage_S = advantages_of(
+                reward_S if penalty_S is None else reward_S - penalty_S,
+                experience.group_S(),
+                algorithm,
+                greedy_S=greedy_rewards(experience) if algorithm.needs_greedy else None,
+            )
+        require_usable(advantage_S, experience, algorithm.advantage)
+        policy.set_advantages(advantage_S.tolist())
     if algorithm.off_policy is not None:
-        assert scores.proximal_N is not None
-        weight_N, keep_N, found = correction(scores.proximal_N - behaviour_N, sequence_N, algorithm.off_policy)
-        metrics |= found
-    if scores.value_N is not None and return_N is not None and len(return_N):
-        metrics |= critic_metrics(scores.value_N, return_N)
+        metrics |= off_policy.mismatch_metrics(policy.correct(algorithm.off_policy))
+        if critic is not None:
+            critic.take(policy.column("keep"))
+    counts = policy.settle(is_on_policy=on_policy)
+    if critic is not None:
+        critic.settle(is_on_policy=on_policy)
     if algorithm.mask_truncated:
-        cut_S = torch.tensor([one.sample.finish_reason == "length" for one in experience.judged])
-        keep_N = keep_N & ~cut_S[sequence_N]
-    columns = {
-        "mask": keep_N.long(),
-        "old_logprobs": None if on_policy else old_N,
-        "reference_logprobs": scores.reference_N,
-        "advantages": advantage_N,
-        "weights": weight_N,
-        "values": scores.value_N,
-        "returns": return_N,
-    }
-    return [sequence for sequence in with_columns(plain, columns) if sequence.num_trained_tokens], metrics
+        cut = [sample.finish_reason == "length" for sample in experience.samples]
+        counts = [0 if is_cut else count for is_cut, count in zip(cut, counts, strict=True)]
+    return counts, metrics
+
+
+def _token_credit(
+    policy: LearnerFleet, critic: LearnerFleet | None, algorithm: AlgorithmConfig, reward_S: Tensor, kl_coef: float
+) -> dict[str, float]:
+    assert algorithm.gamma is not None
+    is_gae = algorithm.advantage == "gae"
+    if critic is not None:
+        policy.take(critic.column("values"))
+    found = policy.credit(
+        TokenCredit(
+            name="gae" if is_gae else "reinforce_pp", gamma=algorithm.gamma, lam=algorithm.lam or 0.0, kl_coef=kl_coef
+        ),
+        reward_S.tolist(),
+    )
+    if (bad := policy.beyond(MAX_ADVANTAGE)) is not None:
+        raise unusable(algorithm.advantage, *bad)
+    if critic is None:
+        return {}
+    critic.take(policy.column("returns"))
+    return critic_metrics(found)
 
 
 def policy_loss(algorithm: AlgorithmConfig, rollout: RolloutConfig, kl_coef: float) -> PolicyLoss:
@@ -177,95 +196,50 @@ def gdpo(experience: Experience, weights: Mapping[str, float]) -> Tensor:
     return advantages.gdpo(torch.tensor(reward_SK, dtype=torch.float64), weight_K, experience.group_S())
 
 
-def token_advantages(
-    reward_S: Tensor,
-    group_S: Tensor,
-    length_S: Tensor,
-    algorithm: AlgorithmConfig,
-    *,
-    greedy_S: Tensor | None = None,
-    penalty_N: Tensor | None = None,
-    value_N: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """advantage_N, and return_N where there is a critic. Where an advantage is of whole samples, so is the penalty."""
-    name = algorithm.advantage
-    if name == "gae":
-        assert value_N is not None and algorithm.gamma is not None and algorithm.lam is not None
-        advantage_N, return_N = advantages.gae(
-            advantages.token_rewards(reward_S, length_S, penalty_N),
-            value_N,
-            length_S,
-            gamma=algorithm.gamma,
-            lam=algorithm.lam,
-        )
-        return advantages.normalize(advantage_N), return_N
-    if name == "reinforce_pp":
-        assert algorithm.gamma is not None
-        token_reward_N = advantages.token_rewards(reward_S, length_S, penalty_N)
-        return advantages.reinforce_pp(token_reward_N, length_S, gamma=algorithm.gamma), None
-    if penalty_N is not None:
-        sample_N = torch.arange(len(reward_S)).repeat_interleave(length_S)
-        reward_S = reward_S.index_add(0, sample_N, -penalty_N)
-    match name:
+def advantages_of(
+    reward_S: Tensor, group_S: Tensor, algorithm: AlgorithmConfig, *, greedy_S: Tensor | None = None
+) -> Tensor:
+    """advantage_S, of whole samples."""
+    match algorithm.advantage:
         case "grpo":
-            advantage_S = advantages.grpo(reward_S, group_S, normalize_std=algorithm.normalize_std)
+            return advantages.grpo(reward_S, group_S, normalize_std=algorithm.normalize_std)
         case "dr_grpo":
-            advantage_S = advantages.dr_grpo(reward_S, group_S)
+            return advantages.dr_grpo(reward_S, group_S)
         case "rloo":
-            advantage_S = advantages.rloo(reward_S, group_S)
+            return advantages.rloo(reward_S, group_S)
         case "reinforce_pp_baseline":
-            advantage_S = advantages.reinforce_pp_baseline(reward_S, group_S)
+            return advantages.reinforce_pp_baseline(reward_S, group_S)
         case "remax":
             assert greedy_S is not None
-            advantage_S = advantages.remax(reward_S, greedy_S)
+            return advantages.remax(reward_S, greedy_S)
         case "none":
-            advantage_S = reward_S
+            return reward_S
         case path:
-            advantage_S = _own_advantage(path, reward_S, group_S, algorithm)
-    return advantage_S.repeat_interleave(length_S), None
+            return _own_advantage(path, reward_S, group_S, algorithm)
 
 
-def correction(
-    log_ratio_N: Tensor, sequence_N: Tensor, config: OffPolicyConfig
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """weight_N, keep_N and metrics. `log_ratio_N`: proximal less behaviour logprobs."""
-    match config.correction:
-        case "token_truncate":
-            assert config.cap is not None
-            weight_N, keep_N = off_policy.token_truncated(log_ratio_N, cap=config.cap)
-        case "sequence_truncate":
-            assert config.cap is not None
-            weight_N, keep_N = off_policy.sequence_truncated(log_ratio_N, sequence_N, cap=config.cap)
-        case "token_mask":
-            assert config.low is not None and config.high is not None
-            weight_N, keep_N = off_policy.token_masked(log_ratio_N, low=config.low, high=config.high)
-        case "sequence_reject":
-            assert config.low is not None and config.high is not None
-            weight_N, keep_N = off_policy.sequence_rejected(log_ratio_N, sequence_N, low=config.low, high=config.high)
-        case "none":
-            weight_N, keep_N = torch.ones_like(log_ratio_N), torch.ones_like(log_ratio_N, dtype=torch.bool)
-    return weight_N, keep_N, off_policy.mismatch_metrics(log_ratio_N, weight_N, keep_N)
-
-
-def critic_metrics(value_N: Tensor, return_N: Tensor) -> dict[str, float]:
+def critic_metrics(found: Mapping[str, Moments]) -> dict[str, float]:
     """`critic/explained_variance`: 1 means that the values are the returns, 0 that a constant would do as well."""
-    spread = return_N.var(correction=0)
-    explained = {"critic/explained_variance": float(1 - (return_N - value_N).var(correction=0) / spread)}
-    return {"critic/value_mean": float(value_N.mean()), "critic/return_mean": float(return_N.mean())} | (
-        explained if spread > 0 else {}
-    )
+    if not found["return"].count:
+        return {}
+    spread = found["return"].variance
+    means = {"critic/value_mean": found["value"].mean, "critic/return_mean": found["return"].mean}
+    return means | ({"critic/explained_variance": 1 - found["residual"].variance / spread} if spread > 0 else {})
 
 
-def require_usable(advantage_N: Tensor, sequence_N: Tensor, experience: Experience, name: str) -> None:
+def require_usable(advantage_S: Tensor, experience: Experience, name: str) -> None:
     """Raises UserError with the first sample whose advantage is NaN, infinite or too large for float32."""
-    bad_N = ~(advantage_N.abs() <= MAX_ADVANTAGE)
-    if bad_N.any():
-        place = int(bad_N.nonzero()[0])
-        sample = experience.judged[int(sequence_N[place])].sample
-        raise UserError(
-            f"algorithm.advantage `{name}`: {float(advantage_N[place]):g} for sample {sample.index} of task "
-            f"{sample.task_id}; an advantage must be a number within +-{MAX_ADVANTAGE:g}"
-        )
+    bad_S = ~(advantage_S.abs() <= MAX_ADVANTAGE)
+    if bad_S.any():
+        place = int(bad_S.nonzero()[0])
+        sample = experience.samples[place]
+        raise unusable(name, f"sample {sample.index} of task {sample.task_id}", float(advantage_S[place]))
+
+
+def unusable(name: str, whose: str, value: float) -> UserError:
+    return UserError(
+        f"algorithm.advantage `{name}`: {value:g} for {whose}; an advantage must be a number within +-{MAX_ADVANTAGE:g}"
+    )
 
 
 def _own_advantage(path: str, reward_S: Tensor, group_S: Tensor, algorithm: AlgorithmConfig) -> Tensor:
@@ -274,28 +248,3 @@ def _own_advantage(path: str, reward_S: Tensor, group_S: Tensor, algorithm: Algo
     if not isinstance(found, Tensor) or found.shape != reward_S.shape or found.is_complex():
         raise UserError(f"algorithm.advantage `{path}`: expected a tensor of {len(reward_S)} numbers")
     return found.detach().to(reward_S.dtype)
-
-
-def _flat(sequences: list[TrainSequence], columns: list[tuple[float, ...]]) -> Tensor:
-    return torch.tensor(
-        [
-            value
-            for sequence, column in zip(sequences, columns, strict=True)
-            for value, trained in zip(column[1:], sequence.mask[1:], strict=True)
-            if trained
-        ],
-        dtype=torch.float64,
-    )
-
-
-def with_columns(sequences: list[TrainSequence], columns: dict[str, Tensor | None]) -> list[TrainSequence]:
-    """The [N] tensors as columns that are aligned with tokens; 0 where the policy did not write."""
-    values = {name: iter(value_N.tolist()) for name, value_N in columns.items() if value_N is not None}
-    found = []
-    for sequence in sequences:
-        aligned: dict[str, Any] = {
-            name: (0, *(next(values_N) if trained else 0 for trained in sequence.mask[1:]))
-            for name, values_N in values.items()
-        }
-        found.append(replace(sequence, **aligned))
-    return found

@@ -15,7 +15,6 @@ from rlreason.algorithms.guard import (
     Guard,
     compression_ratio,
     disagreement,
-    distinct_2,
 )
 from rlreason.algorithms.normaliser import Normaliser
 from rlreason.config.rewards import RewardConfig
@@ -36,8 +35,10 @@ MAX_RAISE = 100.0
 class Watch:
     """State is JSON, for checkpoints; `best/` of the run directory holds the policy of the best gold score."""
 
-    def __init__(self, config: RLConfig, job: Job, policy: LearnerFleet, state: dict[str, Any] | None) -> None:
-        self._config, self._job, self._policy = config, job, policy
+    def __init__(
+        self, config: RLConfig, job: Job, rollouts: RolloutFleet, policy: LearnerFleet, state: dict[str, Any] | None
+    ) -> None:
+        self._config, self._job, self._rollouts, self._policy = config, job, rollouts, policy
         self._judge = Judge(config.rewards, config.combine)
         state = state or {}
         self._guard = Guard(config.guard, state.get("guard")) if config.guard else None
@@ -81,9 +82,9 @@ class Watch:
         say(f"{self._job.name} ends with the policy of step {best}, the best by {config.gold}")
         return best, self._best(best)
 
-    def reload(self, rollouts: RolloutFleet, step: int) -> None:
+    def reload(self, step: int) -> None:
         """Reward models whose files were replaced are loaded anew; their running statistics begin again."""
-        for name, fault in rollouts.reload_scorers().items():
+        for name, fault in self._rollouts.reload_scorers().items():
             if fault is None:
                 self._begin_anew(name, step=step)
             else:
@@ -95,8 +96,7 @@ class Watch:
         metrics = dict(batch.metrics)
         if self._guard is not None:
             samples = [sample for group in batch.groups for sample in group.samples]
-            written = [[t for t, flag in zip(s.tokens, s.mask, strict=True) if flag] for s in samples]
-            metrics[DISTINCT] = distinct_2(written)
+            metrics[DISTINCT] = self._rollouts.distinct_2(samples)
             # As many as a batch has where none is drawn in place of another: it depends on their number.
             size = self._config.prompts_per_step * self._config.samples_per_prompt
             metrics[COMPRESSION] = compression_ratio([sample.response for sample in samples[:size]])

@@ -14,8 +14,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-import torch
-
 from rlreason.algorithms.preference_figures import preference_figures
 from rlreason.config.data import PreferenceHeldOutConfig
 from rlreason.config.schema import DPOConfig, PreferenceConfig, RewardModelConfig
@@ -23,7 +21,6 @@ from rlreason.data.chat import load_tokenizer
 from rlreason.data.mixture import require_same
 from rlreason.data.order import rows_between
 from rlreason.data.preferences import SCORES, Preference, encode_answers, for_score, in_groups, load_preferences
-from rlreason.rl.experience import with_columns
 from rlreason.running.checks import require_positions
 from rlreason.running.console import say, starting
 from rlreason.running.evaluation import evaluate_model, prepare
@@ -220,8 +217,11 @@ class Scorer:
         """For DPO with the logprobs of the reference."""
         if self._beta is None:
             return sequences
-        logprobs = list(chain(*self._learners.score(sequences, "reference")))
-        return with_columns(sequences, {"reference_logprobs": torch.tensor(logprobs, dtype=torch.float64)})
+        found = self._learners.score(sequences, "reference")
+        return [
+            replace(sequence, reference_logprobs=_aligned(sequence, logprobs))
+            for sequence, logprobs in zip(sequences, found, strict=True)
+        ]
 
     def scores(self, rows: list[Row]) -> list[list[float]]:
         """Of the answers of each row."""
@@ -260,3 +260,9 @@ class HeldOutPreferences:
             f"(95 %: {found['accuracy_low']:.1%} to {found['accuracy_high']:.1%})"
         )
         return figures
+
+
+def _aligned(sequence: TrainSequence, logprobs: list[float]) -> tuple[float, ...]:
+    """Numbers of the trained tokens as a column of the sequence; 0 elsewhere."""
+    values = iter(logprobs)
+    return (0.0, *(next(values) if trained else 0.0 for trained in sequence.mask[1:]))

@@ -14,8 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rlreason.algorithms.guard import KL
 from rlreason.algorithms.kl import next_coef
 from rlreason.config.algorithm import AlgorithmConfig
@@ -25,7 +23,7 @@ from rlreason.data.prompts import task_sets
 from rlreason.paths import find_function, require_arguments
 from rlreason.rl.batch import minibatches, num_tokens, rollout_metrics, update_metrics
 from rlreason.rl.buffer import Batch, RolloutBuffer
-from rlreason.rl.experience import Experience, Scores, policy_loss, train_sequences
+from rlreason.rl.experience import Experience, credit, policy_loss, score
 from rlreason.rl.guard import Watch, require_gold
 from rlreason.rl.signal import Signal
 from rlreason.running.checks import require_reward
@@ -35,12 +33,12 @@ from rlreason.running.job import Checkpointer, Job, require_model, save_final
 from rlreason.running.rollouts import rollout_fleet, wait_ready
 from rlreason.running.verdicts import report_rewards, sample_rows
 from rlreason.types import (
+    BatchSize,
     Group,
     Loss,
     NotFinite,
     PromptTask,
     RunError,
-    Scored,
     TrainSequence,
     ValueLoss,
 )
@@ -106,7 +104,7 @@ def train(
     step: int = state["step"]
     buffer, watch = (
         RolloutBuffer(config, prompts, rollouts, state["sampler"]),
-        Watch(config, job, policy, state["watch"]),
+        Watch(config, job, rollouts, policy, state["watch"]),
     )
     signal = Signal(config, job, state["signal"])
     evaluate_every = (config.eval and config.eval.every) or config.steps
@@ -120,7 +118,7 @@ def train(
                     checkpointer.save(state | {"watch": watch.state(step)})
                 signal.end()
                 return watch.end(step)
-            watch.reload(rollouts, step)
+            watch.reload(step)
             while buffer.num_under_way <= config.max_staleness and step + buffer.num_under_way < config.steps:
                 buffer.start()
             batch = buffer.collect()
@@ -158,14 +156,16 @@ def update(
     """The optimizer steps of one batch; metrics are the mean over them. No `policy/loss` where there was none."""
     algorithm, rng = config.algorithm, random.Random(config.seed + step)
     experience, start_s = Experience.of(groups, rng), time.monotonic()
-    sequences: list[TrainSequence] = []
+    counts: list[int] = []
     metrics, score_s = dict[str, float](), 0.0
     if experience.judged:
-        scores = score(config, policy, critic, experience.sequences())
+        temperature = config.rollout.temperature
+        score(experience, policy, critic, algorithm, wants_reference=config.wants_reference, temperature=temperature)
         score_s, start_s = time.monotonic() - start_s, time.monotonic()
-        sequences, metrics = train_sequences(
+        counts, metrics = credit(
             experience,
-            scores,
+            policy,
+            critic,
             algorithm,
             {reward.name: reward.weight for reward in config.rewards} if config.combine.mode == "gdpo" else None,
             kl_coef=kl_coef or 0.0,
@@ -177,8 +177,10 @@ def update(
     if step >= (algorithm.critic_warmup_steps or 0):
         learners.append((policy, policy_loss(algorithm, config.rollout, kl_coef or 0.0)))
     parts = []
-    for part in minibatches(sequences, epochs=algorithm.epochs, count=algorithm.minibatches, rng=rng):
-        under_way = [(fleet, fleet.submit_update(part, loss, step=step + 1)) for fleet, loss in learners]
+    trained = [index for index, count in enumerate(counts) if count]
+    for part in minibatches(trained, epochs=algorithm.epochs, count=algorithm.minibatches, rng=rng):
+        size = BatchSize.of_counts(counts[index] for index in part)
+        under_way = [(fleet, fleet.submit_batch_update(part, loss, size, step=step + 1)) for fleet, loss in learners]
         parts.append({k: v for fleet, one in under_way for k, v in fleet.finish_update(one).items()})
     for fleet, _ in learners:
         fleet.skip_updates(algorithm.updates_per_step - len(parts))
@@ -186,30 +188,12 @@ def update(
     if algorithm.kl is not None and algorithm.kl.refresh_every and (step + 1) % algorithm.kl.refresh_every == 0:
         policy.refresh_reference()
     took_s = time.monotonic() - start_s
-    num_trained = sum(sequence.num_trained_tokens for sequence in sequences) * algorithm.epochs
+    num_trained = sum(counts) * algorithm.epochs
     return metrics | {
         "time/score_s": score_s,
         "time/update_s": took_s,
         "throughput/train_tokens_per_s": num_trained / took_s,
     }
-
-
-def score(
-    config: RLConfig, policy: LearnerFleet, critic: LearnerFleet | None, sequences: list[TrainSequence]
-) -> Scores:
-    """What the algorithm asks of the models before the batch's first update."""
-
-    def flat(fleet: LearnerFleet | None, what: Scored, is_wanted: bool) -> torch.Tensor | None:
-        if fleet is None or not is_wanted:
-            return None
-        found = fleet.score(sequences, what, config.rollout.temperature)
-        return torch.tensor(list(chain(*found)), dtype=torch.float64)
-
-    return Scores(
-        proximal_N=flat(policy, "policy", config.algorithm.off_policy is not None),
-        reference_N=flat(policy, "reference", config.wants_reference),
-        value_N=flat(critic, "value", True),
-    )
 
 
 def report_update(config: RLConfig, job: Job, batch: Batch, metrics: dict[str, float], step: int) -> None:

@@ -1,17 +1,24 @@
 """The learner worker: one rank of the DeepSpeed learner in a Ray process."""
 
+import math
 import os
 import socket
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.schema import LearnerConfig, RolloutConfig
 from rlreason.processes import let_be_read
-from rlreason.types import BatchSize, Head, Loss, Scored, TrainSequence, UpdateStats
+from rlreason.types import BatchSize, Head, Loss, Scored, TokenArrays, TrainSequence, UpdateStats
 from rlreason.workers.weight_sync import RayWeightSyncClient
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rlreason.engines.shard import ColumnName
 
 
 class LearnerWorker:
@@ -69,6 +76,43 @@ class LearnerWorker:
 
     def score(self, micro_batches: list[list[TrainSequence]], what: Scored, temperature: float) -> list[list[float]]:
         return self._engine.score(micro_batches, what, temperature)
+
+    def load(self, rows: list[tuple[int, int, str]], *chunks: TokenArrays) -> None:
+        """Takes this rank's samples of a batch, see `Shard.of`. Ray has fetched the chunks to this node."""
+        from rlreason.engines.shard import Shard
+
+        self._shard = Shard.of(rows, chunks)
+
+    def compute(self, micro_batches: list[list[int]], what: Scored, temperature: float, is_kept: bool) -> list[str]:
+        """A pass over the batch's samples, by their places; the numbers stay here. Returns the origins of those whose
+        numbers are not all finite.
+        """
+        found = self._engine.score(self._picked(micro_batches), what, temperature)
+        places = list(chain.from_iterable(micro_batches))
+        if is_kept:
+            self._shard.keep(what, places, found)
+        bad = [place for place, numbers in zip(places, found, strict=True) if not all(map(math.isfinite, numbers))]
+        return [self._shard.sequences[place].origin for place in bad]
+
+    def on_shard(self, method: str, *args: Any) -> Any:
+        """A method of `engines.shard.Shard` on this rank's samples."""
+        return getattr(self._shard, method)(*args)
+
+    def take(self, name: "ColumnName", picks: list[tuple[int, int]], *columns: "np.ndarray[Any, Any]") -> None:
+        """`Shard.take`. Ray has fetched the columns."""
+        self._shard.take(name, picks, columns)
+
+    def settle(self, is_on_policy: bool) -> list[int]:
+        """Ends the preparation of the batch. Returns the trained tokens of each sample."""
+        self._shard.settle(is_on_policy=is_on_policy)
+        return self._shard.counts()
+
+    def update_batch(self, micro_batches: list[list[int]], loss: Loss, size: BatchSize) -> UpdateStats:
+        """`LearnerEngine.update` on the batch's samples, by their places."""
+        return self._engine.update(self._picked(micro_batches), loss, size)
+
+    def _picked(self, micro_batches: list[list[int]]) -> list[list[TrainSequence]]:
+        return [[self._shard.sequences[place] for place in micro_batch] for micro_batch in micro_batches]
 
     def skip_updates(self, count: int) -> None:
         self._engine.skip_updates(count)

@@ -5,24 +5,42 @@ rank that has died (the run ends with one line and can be resumed).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
 
+from rlreason.config.algorithm import OffPolicyConfig
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.schema import LearnerConfig, RolloutConfig
-from rlreason.data.batch import Plan, plan_micro_batches
-from rlreason.types import BatchSize, Head, Loss, NotFinite, Scored, TrainSequence, UpdateStats
+from rlreason.data.batch import Plan, balanced, evenly, micro_batches_of, plan_micro_batches, with_equal_counts
+from rlreason.types import (
+    BatchSize,
+    Head,
+    Loss,
+    Moments,
+    NotFinite,
+    Sample,
+    Scored,
+    TokenCredit,
+    TrainSequence,
+    UpdateStats,
+)
 from rlreason.workers.cluster import worker_options
 from rlreason.workers.learner import LearnerWorker
-from rlreason.workers.rollout_fleet import RolloutFleet
+from rlreason.workers.rollout_fleet import RolloutFleet, located
 from rlreason.workers.watchdog import Watch
 
+if TYPE_CHECKING:
+    from rlreason.algorithms.off_policy import MismatchSums
+    from rlreason.engines.shard import ColumnName
+
+T = TypeVar("T")
+NO_MOMENTS = Moments(count=0, mean=0.0, squares=0.0)
 PLACING = "placing the learners"
 PROBED = 8
 """Sequences that a model's output is tried on before it is written."""
@@ -36,9 +54,40 @@ class PendingUpdate:
 
     step: int
     """Of the stage."""
-    sequences: list[TrainSequence]
+    origins: list[str]
+    """Of the batch's sequences, for messages."""
+    num_tokens: int
+    """Prompts included."""
     stats: Any
     """Object references of each rank's UpdateStats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The batch of samples that the ranks hold."""
+
+    lengths: list[int]
+    """Tokens of each sample."""
+    response_lengths: list[int]
+    origins: list[str]
+    ranks: list[int]
+    """Which rank holds it."""
+    places: list[int]
+    """Its place there."""
+
+    def of_rank(self, rank: int) -> list[int]:
+        """Its samples, in their order there."""
+        return [index for index, owner in enumerate(self.ranks) if owner == rank]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenColumn:
+    """Numbers of all tokens of a batch, on the nodes of the ranks that computed them."""
+
+    name: "ColumnName"
+    parts: list[Any]
+    """Object references, one a rank."""
+    batch: Loaded
 
 
 class LearnerFleet:
@@ -61,6 +110,8 @@ class LearnerFleet:
         """Of its metrics' keys."""
         self._head = head
         self._last: PendingUpdate | None = None
+        self._probe: Callable[[], None] = lambda: None
+        """A pass over a few sequences of the last update."""
         self.num_submitted = self.num_finished = 0
         """Updates so far. Between the two the weights are those of no step."""
         actor = ray.remote(LearnerWorker).options(**worker_options(config))
@@ -82,7 +133,11 @@ class LearnerFleet:
             worker.update.remote([[sequences[i] for i in micro] for micro in micros], loss, size)
             for worker, micros in zip(self.workers, self._plan(sequences), strict=True)
         ]
-        self._last = PendingUpdate(step, sequences, stats)
+        shortest = sorted(sequences, key=lambda sequence: len(sequence.tokens))[:PROBED]
+        self._probe = lambda: self._require_numbers(shortest)
+        self._last = PendingUpdate(
+            step, [one.origin for one in sequences], sum(len(one.tokens) for one in sequences), stats
+        )
         return self._last
 
     def finish_update(self, pending: PendingUpdate) -> dict[str, float]:
@@ -90,11 +145,141 @@ class LearnerFleet:
 
         Raises NotFinite where the loss, the gradient or a trained weight is.
         """
-        size = sum(len(sequence.tokens) for sequence in pending.sequences)
-        ranks = self._watch.get("an update", pending.stats, self.workers, size=size)
-        require_finite(ranks, self.prefix, pending.step, pending.sequences)
+        ranks = self._watch.get("an update", pending.stats, self.workers, size=pending.num_tokens)
+        require_finite(ranks, self.prefix, pending.step, pending.origins)
         self.num_finished += 1
         return merge_stats(ranks, self.prefix)
+
+    def load(self, samples: Sequence[Sample], *, num_parts: int = 1) -> None:
+        """Each rank fetches its share of a batch from where it was written. The other methods on a batch follow.
+
+        num_parts: optimizer steps that go once through the batch, each of which is shared out evenly.
+        """
+        lengths = [sample.num_tokens for sample in samples]
+        ranks, places = [0] * len(samples), [0] * len(samples)
+        taken = [0] * len(self.workers)
+        for part in evenly(range(len(samples)), num_parts):
+            share = balanced([lengths[index] for index in part], len(self.workers))
+            owners = {part[at]: rank for rank, members in enumerate(share) for of in members for at in of}
+            for index in part:
+                ranks[index] = owners[index]
+                places[index] = taken[owners[index]]
+                taken[owners[index]] += 1
+        self._batch = Loaded(
+            lengths, [one.num_response_tokens for one in samples], [one.origin for one in samples], ranks, places
+        )
+        calls = []
+        for rank, worker in enumerate(self.workers):
+            mine = [samples[index] for index in self._batch.of_rank(rank)]
+            rows, chunks = located(mine)
+            named = [(*row, sample.origin) for row, sample in zip(rows, mine, strict=True)]
+            calls.append(worker.load.remote(named, *chunks))
+        self._watch.get("loading a batch", calls, self.workers, size=sum(lengths))
+
+    def compute(self, what: Scored, temperature: float = 1.0) -> None:
+        """A pass over the batch, whose numbers stay with the ranks. Raises NotFinite where one is NaN or infinite."""
+        self._pass(range(len(self._batch.lengths)), what, temperature, is_kept=True)
+
+    def penalties(self) -> list[float]:
+        """`Shard.penalties` of each sample."""
+        return self._gathered(self._on_shards("penalties"))
+
+    def set_advantages(self, advantage_S: Sequence[float]) -> None:
+        """One advantage a sample."""
+        self._on_shards("broadcast", self._scattered(advantage_S))
+
+    def credit(self, credit: TokenCredit, reward_S: Sequence[float]) -> dict[str, Moments]:
+        """Sets an advantage for each token, normalised over the batch. Returns the moments from before that."""
+        parts: list[dict[str, Moments]] = self._on_shards(
+            "credit", [credit] * len(self.workers), self._scattered(reward_S)
+        )
+        merged = {name: sum((part[name] for part in parts), start=NO_MOMENTS) for name in parts[0]}
+        self._on_shards("normalise", [merged["advantage"]] * len(self.workers))
+        return merged
+
+    def beyond(self, limit: float) -> tuple[str, float] | None:
+        """Origin and advantage of a sample with one beyond +-limit; None where there is none."""
+        for rank, found in enumerate(self._on_shards("beyond", [limit] * len(self.workers))):
+            if found is not None:
+                return self._batch.origins[self._batch.of_rank(rank)[found[0]]], found[1]
+        return None
+
+    def correct(self, config: OffPolicyConfig) -> list["MismatchSums"]:
+        """`Shard.correct` on each rank."""
+        return self._on_shards("correct", [config] * len(self.workers))
+
+    def column(self, name: "ColumnName") -> TokenColumn:
+        """Numbers that the ranks hold, for another fleet; they do not pass the driver."""
+        return TokenColumn(name, [worker.on_shard.remote("column", name) for worker in self.workers], self._batch)
+
+    def take(self, column: TokenColumn) -> None:
+        """The same batch's numbers from another fleet."""
+        theirs, starts = column.batch, [0] * len(column.batch.lengths)
+        for rank in range(len(column.parts)):
+            at = 0
+            for index in theirs.of_rank(rank):
+                starts[index] = at
+                at += theirs.response_lengths[index]
+        calls = []
+        for rank, worker in enumerate(self.workers):
+            mine = self._batch.of_rank(rank)
+            needed = sorted({theirs.ranks[index] for index in mine})
+            picks = [(needed.index(theirs.ranks[index]), starts[index]) for index in mine]
+            calls.append(worker.take.remote(column.name, picks, *(column.parts[one] for one in needed)))
+        self._watch.get("an exchange of columns", calls, self.workers)
+
+    def settle(self, *, is_on_policy: bool) -> list[int]:
+        """Ends the preparation of the batch. Returns the tokens of each sample that are trained on."""
+        calls = [worker.settle.remote(is_on_policy) for worker in self.workers]
+        return self._gathered(self._watch.get("the end of the preparation", calls, self.workers))
+
+    def submit_batch_update(self, indices: Sequence[int], loss: Loss, size: BatchSize, *, step: int) -> PendingUpdate:
+        """`submit_update` on some samples of the batch that is loaded."""
+        self.num_submitted += 1
+        stats = [
+            worker.update_batch.remote(micros, loss, size)
+            for worker, micros in zip(self.workers, self._batch_plan(indices), strict=True)
+        ]
+        shortest = sorted(indices, key=lambda index: self._batch.lengths[index])[:PROBED]
+        what: Scored = "policy" if self._head == "language" else "value"
+        self._probe = lambda: self._pass(shortest, what, 1.0, is_kept=False)
+        origins = [self._batch.origins[index] for index in indices]
+        self._last = PendingUpdate(step, origins, sum(self._batch.lengths[index] for index in indices), stats)
+        return self._last
+
+    def _pass(self, indices: Sequence[int], what: Scored, temperature: float, *, is_kept: bool) -> None:
+        calls = [
+            worker.compute.remote(micros, what, temperature, is_kept)
+            for worker, micros in zip(self.workers, self._batch_plan(indices), strict=True)
+        ]
+        size = sum(self._batch.lengths[index] for index in indices)
+        bad = list(chain.from_iterable(self._watch.get(f"a pass of the {what}", calls, self.workers, size=size)))
+        if bad:
+            raise self._not_finite(bad, what)
+
+    def _batch_plan(self, indices: Sequence[int]) -> Plan:
+        """Micro-batches of each rank, by places there."""
+        batch, config = self._batch, self.config
+        plan = [
+            micro_batches_of(
+                [index for index in indices if batch.ranks[index] == rank],
+                batch.lengths, config.micro_batch_tokens, config.pack_tokens,
+            )
+            for rank in range(len(self.workers))
+        ]  # fmt: skip
+        return with_equal_counts([[[batch.places[index] for index in micro] for micro in micros] for micros in plan])
+
+    def _on_shards(self, method: str, *args: Sequence[Any]) -> list[Any]:
+        """`args`: of each, one a rank."""
+        calls = [worker.on_shard.remote(method, *(of[rank] for of in args)) for rank, worker in enumerate(self.workers)]
+        return self._watch.get(f"work on a batch ({method})", calls, self.workers)
+
+    def _scattered(self, values: Sequence[T]) -> list[list[T]]:
+        """Numbers of the batch's samples, as the ranks hold them."""
+        return [[values[index] for index in self._batch.of_rank(rank)] for rank in range(len(self.workers))]
+
+    def _gathered(self, parts: Sequence[Sequence[T]]) -> list[T]:
+        return [parts[rank][place] for rank, place in zip(self._batch.ranks, self._batch.places, strict=True)]
 
     def skip_updates(self, count: int) -> None:
         """Tells the schedule of the learning rate of updates that were planned and are not made."""
@@ -105,9 +290,7 @@ class LearnerFleet:
         """Raises NotFinite where the present weights, finite or not, make no numbers of the last batch's shortest
         sequences: such weights must not replace better ones on the disk.
         """
-        if self._last is not None:
-            shortest = sorted(self._last.sequences, key=lambda sequence: len(sequence.tokens))[:PROBED]
-            self.score(shortest, "policy" if self._head == "language" else "value")
+        self._probe()
 
     def score(
         self, sequences: list[TrainSequence], what: Scored = "policy", temperature: float = 1.0
@@ -127,14 +310,20 @@ class LearnerFleet:
         for micros, of_rank in zip(plan, found, strict=True):
             for index, of_sequence in zip(chain(*micros), of_rank, strict=True):
                 scores[index] = of_sequence
-        bad = [one for one, found in zip(sequences, scores, strict=True) if not all(map(math.isfinite, found))]
+        bad = [one.origin for one, found in zip(sequences, scores, strict=True) if not all(map(math.isfinite, found))]
         if bad:
-            model = "reference" if what == "reference" else self.prefix.replace("_", " ")
-            said = f"{'values' if what == 'value' else 'logprobs'} of the {model} are not finite on {named(bad)}"
-            if self._last is None:
-                raise NotFinite(f"before the first update {said}; try another dtype or model", origins(bad))
-            raise NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix, self.config.lr)}", origins(bad))
+            raise self._not_finite(bad, what)
         return scores
+
+    def _not_finite(self, origins: list[str], what: Scored) -> NotFinite:
+        model = "reference" if what == "reference" else self.prefix.replace("_", " ")
+        said = f"{'values' if what == 'value' else 'logprobs'} of the {model} are not finite on {named(origins)}"
+        if self._last is None:
+            return NotFinite(f"before the first update {said}; try another dtype or model", known(origins))
+        return NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix, self.config.lr)}", known(origins))
+
+    def _require_numbers(self, sequences: list[TrainSequence]) -> None:
+        self.score(sequences, "policy" if self._head == "language" else "value")
 
     def refresh_reference(self) -> None:
         """The reference policy becomes the present one."""
@@ -185,16 +374,16 @@ class LearnerFleet:
             ray.kill(worker)
 
 
-def require_finite(ranks: list[UpdateStats], model: str, step: int, sequences: list[TrainSequence]) -> None:
-    """Raises NotFinite where one update's loss, gradient norm or trained weights are; `sequences`: its batch."""
+def require_finite(ranks: list[UpdateStats], model: str, step: int, origins: Sequence[str]) -> None:
+    """Raises NotFinite where one update's loss, gradient norm or trained weights are; `origins`: of its batch."""
     figures = {f"{model}/loss": sum(rank.loss for rank in ranks), f"{model}/grad_norm": ranks[0].grad_norm}
     figures["a trained weight"] = next((w for rank in ranks if not math.isfinite(w := rank.largest_weight)), 0.0)
     bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if bad:
         suspects = {origin for rank in ranks for origin in rank.suspects}
-        batch = [one for one in sequences if one.origin in suspects] or sequences
+        blamed = [one for one in origins if one in suspects] or origins
         raise NotFinite(
-            f"step {step}: {', '.join(bad)}; trained on {named(batch)}; {advice(model, ranks[0].lr)}", origins(batch)
+            f"step {step}: {', '.join(bad)}; trained on {named(blamed)}; {advice(model, ranks[0].lr)}", known(blamed)
         )
 
 
@@ -204,15 +393,16 @@ def advice(model: str, lr: float) -> str:
     return f"lower {key}.lr ({lr:g}) or raise {key}.warmup_steps, and look at these rows"
 
 
-def origins(sequences: list[TrainSequence]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.origin for one in sequences if one.origin))
+def known(origins: Sequence[str]) -> tuple[str, ...]:
+    """Each once, without those that have no name."""
+    return tuple(dict.fromkeys(one for one in origins if one))
 
 
-def named(sequences: list[TrainSequence]) -> str:
-    """A few of the sequences' origins, and how many more there are."""
-    known = origins(sequences)
-    more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-    return ", ".join(known[:NAMED]) + more if known else f"{len(sequences)} sequences"
+def named(origins: Sequence[str]) -> str:
+    """A few of the origins, and how many more there are."""
+    found = known(origins)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(found[:NAMED]) + more if found else f"{len(origins)} sequences"
 
 
 def merge_stats(ranks: list[UpdateStats], model: str) -> dict[str, float]:

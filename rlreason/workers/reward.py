@@ -1,12 +1,12 @@
 """The reward worker: reward functions in a Ray process, each call with a deadline."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlreason.config.rewards import RewardConfig
 from rlreason.processes import resident_bytes
 from rlreason.rewards.runtime.load import Attempt, Traits
-from rlreason.types import Score, UserError
+from rlreason.types import Score, TokenArrays, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,15 @@ class RewardWorker:
         except UserError as error:
             return LoadFailure(message=str(error), traceback="\n".join(error.__notes__) or str(error))
 
-    def score(self, attempts: list[Attempt]) -> tuple[list[dict[str, Score]], int]:
-        """Verdicts of each attempt, and the bytes that this process and its children take now."""
+    def score(self, attempts: list[Attempt], arrays: TokenArrays | None = None) -> tuple[list[dict[str, Score]], int]:
+        """Verdicts of each attempt, and the bytes that this process and its children take now. `arrays`: their tokens,
+        where a reward reads ids.
+        """
+        if arrays is not None:
+            attempts = [_with_ids(attempt, arrays) for attempt in attempts]
         return self._rewards.score_many(attempts), resident_bytes(os.getpid())
+
+
+def _with_ids(attempt: Attempt, arrays: TokenArrays) -> Attempt:
+    tokens, mask, _ = arrays.row(attempt.row)
+    return replace(attempt, prompt_ids=tuple(tokens[~mask].tolist()), completion_ids=tuple(tokens[mask].tolist()))

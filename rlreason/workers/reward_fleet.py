@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Awaitable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from itertools import compress, islice
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import ray
@@ -141,13 +141,12 @@ class RewardFleet:
     async def _score_chunk(self, prompts: list[PromptTask], sampled: Awaitable[Any], with_greedy: bool) -> ScoredChunk:
         written: list[list[Sample]] = await sampled
         sampled_s = time.monotonic()
+        samples = [sample for group in written for sample in group]
+        tasks = [prompt.task for prompt, group in zip(prompts, written, strict=True) for _ in group]
+        attempts = list(map(_attempt, tasks, samples))
         with_ids = any(traits.wants_token_ids for traits in self._traits.values())
-        attempts = [
-            _attempt(prompt.task, sample, with_ids=with_ids)
-            for prompt, group in zip(prompts, written, strict=True)
-            for sample in group
-        ]
-        by_functions, by_models = await asyncio.gather(self._score(attempts), self._score_by_models(attempts))
+        arrays = samples[0].arrays if with_ids and samples else None
+        by_functions, by_models = await asyncio.gather(self._score(attempts, arrays), self._score_by_models(attempts))
         # In the order of the rewards: the first verdict is the one that an evaluation judges by.
         found = [one | other for one, other in zip(by_functions, by_models, strict=True)]
         scores = iter([{name: one[name] for name in self._names if name in one} for one in found])
@@ -162,16 +161,24 @@ class RewardFleet:
         return [{}] * len(attempts) if self.scorers is None else await self.scorers.score(attempts)
 
     async def _score(
-        self, attempts: list[Attempt], *, avoid: _Worker | None = None, num_lost: int = 0, is_retry: bool = False
+        self,
+        attempts: list[Attempt],
+        arrays: Any,
+        *,
+        avoid: _Worker | None = None,
+        num_lost: int = 0,
+        is_retry: bool = False,
     ) -> list[dict[str, Score]]:
-        """Verdicts of each attempt, whatever happens to the workers. `num_lost`: those that this has cost so far."""
+        """Verdicts of each attempt, whatever happens to the workers. `num_lost`: those that this has cost so far.
+        `arrays`: reference of their tokens, for rewards that read ids; None where there is none.
+        """
         while True:
             worker = await self._take(attempts, avoid)
             call = worker.calls[-1]
             # Calls of one worker run one after the other: this one may have to wait for those before it.
             limit_s = worker.queued_s + self._config.stall_s + (0.0 if worker.is_up else START_S)
             try:
-                scores, num_bytes = await asyncio.wait_for(worker.handle.score.remote(attempts), limit_s)
+                scores, num_bytes = await asyncio.wait_for(worker.handle.score.remote(attempts, arrays), limit_s)
                 break
             except TimeoutError:
                 self._replace(worker, reason := f"it gave no answer within {limit_s:g} s", at_once=True)
@@ -185,13 +192,15 @@ class RewardFleet:
             if num_lost >= MAX_LOSSES:
                 return [self._lost(attempt, reason) for attempt in attempts]
             if num_lost >= 2 and len(attempts) > 1:
-                alone = [self._score([one], avoid=avoid, num_lost=num_lost, is_retry=is_retry) for one in attempts]
+                alone = [
+                    self._score([one], arrays, avoid=avoid, num_lost=num_lost, is_retry=is_retry) for one in attempts
+                ]
                 return [found for (found,) in await asyncio.gather(*alone)]
         self._recycle(worker, len(attempts), num_bytes)
-        return scores if is_retry else await self._retry(attempts, scores, worker)
+        return scores if is_retry else await self._retry(attempts, arrays, scores, worker)
 
     async def _retry(
-        self, attempts: list[Attempt], scores: list[dict[str, Score]], worker: _Worker
+        self, attempts: list[Attempt], arrays: Any, scores: list[dict[str, Score]], worker: _Worker
     ) -> list[dict[str, Score]]:
         """`scores` with those that `on_status` wants to be tried again replaced by the second ones."""
         asked = [
@@ -199,7 +208,7 @@ class RewardFleet:
         ]
         places = [i for i, names in enumerate(asked) if names]
         if places:
-            again = await self._score([attempts[i] for i in places], avoid=worker, is_retry=True)
+            again = await self._score([attempts[i] for i in places], arrays, avoid=worker, is_retry=True)
             for i, found in zip(places, again, strict=True):
                 scores[i] |= {name: found[name] for name in asked[i]}
         return scores
@@ -262,17 +271,14 @@ class RewardFleet:
         }
 
 
-def _attempt(task: Task, sample: Sample, *, with_ids: bool) -> Attempt:
-    attempt = Attempt(
+def _attempt(task: Task, sample: Sample) -> Attempt:
+    return Attempt(
         response=sample.response,
         task=task,
         num_tokens=sample.num_response_tokens,
         truncated=sample.finish_reason == "length",
+        row=sample.row,
     )
-    if not with_ids:
-        return attempt
-    written = tuple(compress(sample.tokens, sample.mask))
-    return replace(attempt, prompt_ids=sample.tokens[: len(sample.tokens) - len(written)], completion_ids=written)
 
 
 async def _cancel_others() -> None:

@@ -2,14 +2,20 @@
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlreason.algorithms.guard import distinct_2
 from rlreason.config.schema import RolloutConfig
 from rlreason.processes import let_be_read
-from rlreason.types import EVALUATION, PromptTask, Sample
+from rlreason.types import EVALUATION, PromptTask, Sample, TokenArrays
 from rlreason.workers.weight_sync import bucket_file
+
+if TYPE_CHECKING:
+    from rlreason.engines.rollout import Completion
 
 
 def request_seed(run_seed: int, version: int, task_id: str, index: int, turn: int = 0) -> int:
@@ -33,8 +39,8 @@ class RolloutWorker:
 
     async def generate(
         self, prompts: list[PromptTask], temperatures: list[float], max_tokens: int
-    ) -> list[list[Sample]]:
-        """A group of samples for each task, one at each of `temperatures`."""
+    ) -> tuple[list[list[Sample]], TokenArrays]:
+        """A group of samples for each task, one at each of `temperatures`, and the arrays of all, group after group."""
         from rlreason.engines.rollout import Request
 
         version = self._engine.version
@@ -49,11 +55,23 @@ class RolloutWorker:
             for index, temperature in enumerate(temperatures)
         ]
         completions = await self._engine.generate(requests, self._stop_ids)
-        groups = []
-        for place, prompt in enumerate(prompts):
-            group = completions[place * len(temperatures) : (place + 1) * len(temperatures)]
-            groups.append([self._sample(prompt, index, version, completion) for index, completion in enumerate(group)])
-        return groups
+        asked = [(prompt, index) for prompt in prompts for index in range(len(temperatures))]
+        samples = iter(
+            [
+                self._sample(prompt, index, version, completion, row)
+                for row, ((prompt, index), completion) in enumerate(zip(asked, completions, strict=True))
+            ]
+        )
+        groups = [list(islice(samples, len(temperatures))) for _ in prompts]
+        return groups, token_arrays([(prompt.tokens, one) for (prompt, _), one in zip(asked, completions, strict=True)])
+
+    async def distinct_2(self, rows: list[tuple[int, int]], *chunks: TokenArrays) -> float:
+        """`algorithms.guard.distinct_2` of the responses at `rows`: number of the chunk, row in it."""
+        written = []
+        for chunk, row in rows:
+            tokens, mask, _ = chunks[chunk].row(row)
+            written.append(tokens[mask].tolist())
+        return distinct_2(written)
 
     async def prompt_logprobs(self, tokens: tuple[int, ...]) -> list[float]:
         return await self._engine.prompt_logprobs(tokens)
@@ -83,8 +101,7 @@ class RolloutWorker:
     async def shutdown(self) -> None:
         self._engine.shutdown()
 
-    def _sample(self, prompt: PromptTask, index: int, version: int, completion: Any) -> Sample:
-        num_prompt = len(prompt.tokens)
+    def _sample(self, prompt: PromptTask, index: int, version: int, completion: "Completion", row: int) -> Sample:
         text_tokens = list(completion.tokens)
         if text_tokens and text_tokens[-1] in self._stop_ids:
             text_tokens.pop()
@@ -92,10 +109,23 @@ class RolloutWorker:
             task_id=prompt.task.id,
             index=index,
             policy_version=version,
-            tokens=prompt.tokens + completion.tokens,
-            mask=(0,) * num_prompt + (1,) * len(completion.tokens),
-            logprobs=(0.0,) * num_prompt + completion.logprobs,
             prompt=prompt.text,
             response=self._tokenizer.decode(text_tokens, skip_special_tokens=True),
+            num_prompt_tokens=len(prompt.tokens),
+            num_response_tokens=len(completion.tokens),
             finish_reason=completion.finish_reason,
+            row=row,
         )
+
+
+def token_arrays(written: "Sequence[tuple[Sequence[int], Completion]]") -> TokenArrays:
+    """The arrays of completions, each with the ids of its prompt."""
+    lengths = [(len(prompt), len(completion.tokens)) for prompt, completion in written]
+    return TokenArrays(
+        tokens=np.fromiter(chain.from_iterable(chain(prompt, one.tokens) for prompt, one in written), np.int32),
+        mask=np.repeat(np.tile([False, True], len(lengths)), np.ravel(lengths)),
+        logprobs=np.fromiter(
+            chain.from_iterable(chain(repeat(0.0, len(prompt)), one.logprobs) for prompt, one in written), np.float32
+        ),
+        starts=np.concatenate([[0], np.cumsum(np.sum(lengths, axis=1))]),
+    )

@@ -7,15 +7,16 @@ and can be resumed).
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, compress
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.schema import RolloutConfig
-from rlreason.types import Group, PromptTask
+from rlreason.types import Group, PromptTask, Sample
 from rlreason.workers.cluster import readable, require_ray, worker_options
 from rlreason.workers.reward_fleet import RewardFleet, ScoredChunk
 from rlreason.workers.rollout import RolloutWorker
@@ -77,11 +78,25 @@ class RolloutFleet:
             chunk = prompts[start : start + size]
             worker = self.workers[self._num_chunks % len(self.workers)]
             self._num_chunks += 1
-            call = worker.generate.remote(chunk, temperatures, self._config.response_tokens)
-            # A chunk may have to wait for all the others.
-            sampled = self._watch.answer("a batch of rollouts", call, worker, size=len(prompts) * len(temperatures))
-            pending.append(Pending(self.rewards.submit(chunk, sampled, with_greedy=with_greedy), started_s))
+            # Two objects: the driver reads the samples; the arrays stay where they were written.
+            calls = worker.generate.options(num_returns=2).remote(chunk, temperatures, self._config.response_tokens)
+            written = self._written(calls, worker, size=len(prompts) * len(temperatures))
+            pending.append(Pending(self.rewards.submit(chunk, written, with_greedy=with_greedy), started_s))
         return pending
+
+    async def _written(self, calls: Sequence[Any], worker: ActorHandle, size: int) -> list[list[Sample]]:
+        """The samples, each with the reference of its arrays. `size`: of the batch, which the chunk may wait for."""
+        samples, arrays = calls
+        groups = await self._watch.answer("a batch of rollouts", samples, worker, size=size)
+        return [[replace(sample, arrays=arrays) for sample in group] for group in groups]
+
+    def distinct_2(self, samples: Sequence[Sample]) -> float:
+        """`algorithms.guard.distinct_2` of their token ids, worked out by a rollout worker."""
+        rows, chunks = located(samples)
+        (found,) = self._watch.get(
+            "a figure of the samples", [self.workers[0].distinct_2.remote(rows, *chunks)], self.workers[:1]
+        )
+        return float(found)
 
     def wait_any(self, pending: list[Pending]) -> tuple[list[Pending], list[Pending]]:
         """Those that are done, of which there is at least one, and the others."""
@@ -118,6 +133,13 @@ class RolloutFleet:
         for worker in self.workers:
             ray.kill(worker)
         self.rewards.shutdown()
+
+
+def located(samples: Sequence[Sample]) -> tuple[list[tuple[int, int]], list[Any]]:
+    """Where the tokens of samples are: number of the chunk and row in it, and the chunks' references."""
+    numbers: dict[Any, int] = {}
+    rows = [(numbers.setdefault(sample.arrays, len(numbers)), sample.row) for sample in samples]
+    return rows, list(numbers)
 
 
 def _wait(pending: Sequence[Pending], until: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlreason.types import PromptTask, Task
+from rlreason.types import PromptTask, Sample, Task, TrainSequence
 
 ARCHITECTURE = {
     "vocab_size": 64,
@@ -40,6 +40,20 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def arrays_of(sample: Sample) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
+    """Tokens, mask and logprobs."""
+    import ray
+
+    tokens, mask, logprobs = ray.get(sample.arrays).row(sample.row)
+    return tuple(tokens.tolist()), tuple(map(int, mask)), tuple(logprobs.tolist())
+
+
+def trained_on(sample: Sample, advantage: float) -> TrainSequence:
+    """As the policy is trained on it."""
+    tokens, mask, logprobs = arrays_of(sample)
+    return TrainSequence(tokens=tokens, mask=mask, logprobs=logprobs, advantages=(advantage,) * len(tokens))
 
 
 @pytest.fixture(scope="session")

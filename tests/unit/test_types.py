@@ -2,32 +2,34 @@
 
 import subprocess
 import sys
-from typing import Any
+from dataclasses import replace
 
 import pytest
+import torch
 
-from rlreason.types import Sample, TrainSequence, first_line
-
-SAMPLE: dict[str, Any] = {
-    "task_id": "t:0",
-    "index": 0,
-    "policy_version": 3,
-    "tokens": (5, 6, 7, 2),
-    "mask": (0, 0, 1, 1),
-    "logprobs": (0.0, 0.0, -0.5, -0.1),
-    "prompt": "p",
-    "response": "r",
-    "finish_reason": "stop",
-}
+from rlreason.engines.shard import moments
+from rlreason.types import Moments, TrainSequence, first_line
+from tests.batches import token_arrays
 
 
-@pytest.mark.parametrize("field", ["tokens", "mask", "logprobs"])
-def test_a_sample_is_aligned(field: str) -> None:
-    assert Sample(**SAMPLE).num_response_tokens == 2
-    with pytest.raises(AssertionError, match="differ in length"):
-        Sample(**{**SAMPLE, field: SAMPLE[field][:-1]})
+def test_the_arrays_of_samples_are_aligned() -> None:
+    first, second = ((5, 6, 7, 2), (0, 0, 1, 1), (0.0, 0.0, -0.5, -0.25)), ((8, 2), (0, 1), (0.0, -1.0))
+    arrays = token_arrays([first, second])
+    assert [tuple(column.tolist()) for column in arrays.row(1)] == [(8, 2), (False, True), (0.0, -1.0)]
+    for name in ("tokens", "mask", "logprobs", "starts"):
+        with pytest.raises(AssertionError, match="differ in length"):
+            replace(arrays, **{name: getattr(arrays, name)[:-1]})
 
 
+def test_moments_of_parts_add_up_and_equal_numbers_do_not_deviate() -> None:
+    parts = [[0.1, 0.1], [0.1], []]
+    total = sum((moments(torch.tensor(part, dtype=torch.float64)) for part in parts), start=NOTHING)
+    assert (total.count, total.mean, total.squares) == (3, 0.1, 0.0)
+    total = sum((moments(torch.tensor(part, dtype=torch.float64)) for part in ([1.0, 4.0], [7.0])), start=NOTHING)
+    assert (total.count, total.mean, total.variance) == (3, 4.0, 6.0)
+
+
+NOTHING = Moments(count=0, mean=0.0, squares=0.0)
 COLUMNS = ["logprobs", "old_logprobs", "reference_logprobs", "advantages", "weights", "values", "returns"]
 
 

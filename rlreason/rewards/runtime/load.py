@@ -55,6 +55,8 @@ class Attempt:
     """Tokens of the prompt; None where no reward asks for them."""
     completion_ids: tuple[int, ...] | None = None
     """Tokens that the policy wrote, its end token included; None where no reward asks for them."""
+    row: int = 0
+    """Its number in the arrays that the ids are taken from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What must not change the result: ranks, ZeRO stages, the number of engines."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from rlreason.tasks import chains
 from rlreason.types import CrossEntropyLoss, PromptTask, Sample, TrainSequence
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
+from tests.e2e.conftest import arrays_of
 from tests.e2e.one_engine.conftest import ROLLOUT, Renewed, start_engine
 
 pytestmark = pytest.mark.engines
@@ -82,9 +84,10 @@ def test_one_and_two_engines_write_the_same(
 ) -> None:
     """Bit for bit: tokens and logprobs depend on the weights and the request's seed alone (trap 18)."""
 
-    def written() -> list[tuple[Sample, ...]]:
+    def written() -> tuple[list[tuple[Sample, ...]], list[list[Any]]]:
         groups, _ = rollouts.collect(rollouts.submit(prompts, num_samples=4))
-        return [group.samples for group in groups]
+        samples = [group.samples for group in groups]
+        return samples, [list(map(arrays_of, group)) for group in samples]
 
     other = start_engine(llama)
     other.wait_ready()
@@ -99,5 +102,5 @@ def test_one_and_two_engines_write_the_same(
         other.shutdown()
     one = written()
     assert one == two
-    texts = [sample.response for group in one for sample in group]
+    texts = [sample.response for group in one[0] for sample in group]
     assert len(set(texts)) > len(texts) // 2, "samples of a group must differ"

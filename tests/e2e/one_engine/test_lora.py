@@ -21,6 +21,7 @@ from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 from rlreason.workers.watchdog import Watch
 from tests.conftest import Command, read_lines
+from tests.e2e.conftest import trained_on
 from tests.e2e.one_engine.conftest import ROLLOUT, start_engine
 
 pytestmark = pytest.mark.engines
@@ -94,7 +95,7 @@ class Rig:
         groups, _ = self.rollouts.collect(self.rollouts.submit(prompts, num_samples=4))
         assert {s.policy_version for group in groups for s in group.samples} == {self.version}
         sequences = [
-            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, advantages=(advantage,) * len(s.tokens))
+            trained_on(s, advantage)
             for group in groups
             for s, advantage in zip(group.samples, (-0.25, 0.75, -0.25, -0.25), strict=True)
         ]

@@ -12,6 +12,7 @@ from rlreason.types import PolicyLoss, PromptTask, TrainSequence
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
 from tests.conftest import listening
+from tests.e2e.conftest import trained_on
 from tests.e2e.one_engine.conftest import ROLLOUT, start_engine
 
 pytestmark = pytest.mark.engines
@@ -46,7 +47,7 @@ class Rig:
         """Samples, then one optimizer step with made-up rewards; nothing is synced."""
         groups, _ = self.rollouts.collect(self.rollouts.submit(prompts, num_samples=4, temperature=temperature))
         sequences = [
-            TrainSequence(tokens=s.tokens, mask=s.mask, logprobs=s.logprobs, advantages=(advantage,) * len(s.tokens))
+            trained_on(s, advantage)
             for group in groups
             for s, advantage in zip(group.samples, (-0.25, 0.75, -0.25, -0.25), strict=True)
         ]

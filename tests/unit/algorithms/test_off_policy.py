@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlreason.algorithms.off_policy import (
+    MismatchSums,
     mismatch_metrics,
     sequence_rejected,
     sequence_truncated,
@@ -29,6 +30,13 @@ CORRECTIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "sequence_rejected": lambda r, s: sequence_rejected(r, s, low=0.5, high=2.5),
 }
 every_correction = pytest.mark.parametrize("correct", CORRECTIONS.values(), ids=CORRECTIONS.keys())
+
+
+def metrics_of(log_ratio_N: Tensor, weight_N: Tensor, keep_N: Tensor) -> dict[str, float]:
+    """In two parts, as two ranks have them."""
+    half = len(log_ratio_N) // 2
+    cuts = (slice(None, half), slice(half, None))
+    return mismatch_metrics([MismatchSums.of(log_ratio_N[cut], weight_N[cut], keep_N[cut]) for cut in cuts])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_no_gradient_and_the_dtype_that_came_in(correct: Callable[[Tensor, Tenso
 @every_correction
 def test_an_empty_batch_is_empty(correct: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
     weight_N, keep_N = correct(torch.zeros(0), SEQUENCE_N[:0])
-    assert weight_N.shape == keep_N.shape == (0,) and mismatch_metrics(torch.zeros(0), weight_N, keep_N) == {}
+    assert weight_N.shape == keep_N.shape == (0,) and metrics_of(torch.zeros(0), weight_N, keep_N) == {}
 
 
 @every_correction
@@ -121,7 +129,7 @@ def test_a_sequences_weight_does_so_for_sequences() -> None:
 def test_metrics_by_hand() -> None:
     # ratios 0.5, 1, 4, 3, 2; masked to 0.5, 1, 0, 0, 2: sum 3.5, sum of squares 5.25
     log_ratio_N = RATIO_N.log()
-    assert mismatch_metrics(log_ratio_N, *token_masked(log_ratio_N, low=0.5, high=2.5)) == pytest.approx(
+    assert metrics_of(log_ratio_N, *token_masked(log_ratio_N, low=0.5, high=2.5)) == pytest.approx(
         {
             "mismatch/weight_mean": 0.7,
             "mismatch/weight_max": 2.0,
@@ -134,7 +142,7 @@ def test_metrics_by_hand() -> None:
 
 
 def test_metrics_where_all_is_left_out() -> None:
-    found = mismatch_metrics(torch.full((2,), log(9.0)), torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    found = metrics_of(torch.full((2,), log(9.0)), torch.zeros(2), torch.zeros(2, dtype=torch.bool))
     assert found["mismatch/effective_sample_size"] == found["mismatch/weight_max"] == 0.0
     assert found["mismatch/left_out_fraction"] == 1.0 and found["mismatch/ratio_max"] == pytest.approx(9.0)
 
@@ -148,7 +156,7 @@ def test_bounds_of_any_correction(
     log_ratio_N = torch.tensor([token[0] for token in tokens], dtype=torch.float64)
     weight_N, keep_N = correct(log_ratio_N, torch.tensor(sorted(token[1] for token in tokens)))
     assert (weight_N >= 0).all() and (weight_N <= 2.5).all() and (weight_N[~keep_N] == 0).all()
-    size = mismatch_metrics(log_ratio_N, weight_N, keep_N)["mismatch/effective_sample_size"]
+    size = metrics_of(log_ratio_N, weight_N, keep_N)["mismatch/effective_sample_size"]
     assert 0 <= size <= 1 + 1e-9
     assert size <= 1 - (~keep_N).double().mean().item() + 1e-9  # what is left out does not count
 

@@ -6,22 +6,25 @@ their place in it. Those of `conftest` have two such tokens, with logprobs -0.25
 
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rlreason.config.algorithm import AlgorithmConfig
 from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.rl.batch import teaches
-from rlreason.rl.experience import Experience, Scores, train_sequences
+from rlreason.rl.experience import Experience, score
+from rlreason.rl.experience import credit as module_credit
 from rlreason.types import BatchSize, Group, TrainSequence, UserError
-from tests.unit.stages.conftest import AB, MATH, SUM, group, settled, two_rewards
+from tests.batches import Learners
+from tests.unit.stages.conftest import AB, MATH, SUM, group, settled, tokens_of, two_rewards
 
 BySample = dict[int, list[float]]
+COLUMNS = ("logprobs", "old_logprobs", "reference_logprobs", "advantages", "weights", "values", "returns")
 GDPO = CombineConfig(mode="gdpo")
 
 
@@ -37,22 +40,43 @@ def credit(
     kl_coef: float = 0.0,
     on_policy: bool = False,
     seed: int = 0,
+    num_ranks: int = 1,
 ) -> tuple[dict[int, TrainSequence], dict[str, float]]:
-    """Sequences by the number of their sample, in their order, and metrics."""
+    """Sequences that are trained on by the number of their sample, in their order, with tuples; and metrics."""
     rng = random.Random(seed)
+    config = AlgorithmConfig.model_validate(algorithm or {})
     experience = Experience.of(settled(groups, rewards, rule), rng)
 
-    def flat(of: BySample | None) -> torch.Tensor | None:
-        numbers = [one.sample.tokens[2] for one in experience.judged]
-        return None if of is None else torch.tensor([x for n in numbers for x in of[n]], dtype=torch.float64)
+    def of(numbers: BySample | None) -> Callable[[TrainSequence], Sequence[float]]:
+        return lambda sequence: [] if numbers is None else numbers[int(sequence.tokens[2])]
 
-    scores = Scores(proximal_N=flat(proximal), reference_N=flat(reference), value_N=flat(value))
+    passes = {"policy": of(proximal), "reference": of(reference), "value": of(value)}
+    policy: Any = Learners(passes, num_ranks)
+    critic: Any = Learners(passes, 1) if value else None
+    score(experience, policy, critic, config, wants_reference=reference is not None, temperature=1.0)
     weights = {reward.name: reward.weight for reward in rewards} if rule.mode == "gdpo" else None
-    found, metrics = train_sequences(
-        experience, scores, AlgorithmConfig.model_validate(algorithm or {}), weights,
+    counts, metrics = module_credit(
+        experience, policy, critic, config, weights,
         kl_coef=kl_coef, max_response_tokens=8, on_policy=on_policy, rng=rng,
     )  # fmt: skip
-    return {sequence.tokens[2]: sequence for sequence in found}, metrics
+    found = policy.sequences()
+    if critic is not None:
+        found = [
+            replace(one, values=other.values, returns=other.returns)
+            for one, other in zip(found, critic.sequences(), strict=True)
+        ]
+        assert all((one.mask == other.mask).all() for one, other in zip(found, critic.sequences(), strict=True))
+    for one, count in zip(found, counts, strict=True):
+        assert count in (one.num_trained_tokens, 0)
+    kept = [plain(one) for one, count in zip(found, counts, strict=True) if count]
+    return {one.tokens[2]: one for one in kept}, metrics
+
+
+def plain(sequence: TrainSequence) -> TrainSequence:
+    """With tuples, so that it can be compared; rounded to what float32 holds."""
+    numbers = {name: tuple(round(float(x), 7) for x in getattr(sequence, name)) for name in COLUMNS}
+    mask = tuple(int(flag) for flag in sequence.mask)
+    return replace(sequence, tokens=tuple(map(int, sequence.tokens)), mask=mask, **numbers)
 
 
 def advantages(groups: list[Group], algorithm: dict[str, Any] | None = None, **kwargs: Any) -> BySample:
@@ -237,8 +261,8 @@ def cut(groups: list[Group], *numbers: int) -> list[Group]:
     """The groups, these samples cut off at the token limit: without an end-of-sequence token."""
 
     def one(sample: Any) -> Any:
-        is_cut = sample.tokens[2] in numbers
-        return replace(sample, finish_reason="length", tokens=(*sample.tokens[:-1], 5)) if is_cut else sample
+        is_cut = tokens_of(sample)[2] in numbers
+        return replace(sample, finish_reason="length") if is_cut else sample
 
     return [replace(group, judged=tuple(replace(j, sample=one(j.sample)) for j in group.judged)) for group in groups]
 
@@ -370,9 +394,7 @@ def test_sequences_keep_their_tokens_and_their_order_follows_the_seed() -> None:
     assert list(first.items()) == list(credit(groups, seed=5)[0].items())
     assert list(first) != list(credit(groups, seed=6)[0])
     assert list(first) != sorted(first), "neighbours of one group would fall into one minibatch"
-    assert {one.tokens for one in first.values()} == {
-        s.tokens for g in groups for s in (one.sample for one in g.judged)
-    }
+    assert {one.tokens for one in first.values()} == {tokens_of(s) for g in groups for s in g.samples}
 
 
 def test_the_control_experiment_deals_out_the_same_rewards_over_the_whole_batch() -> None:
@@ -400,3 +422,45 @@ def test_which_groups_teach() -> None:
     assert not teaches(dropped) and [one.left_out for one in dropped.judged] == [
         "with its group: math: timeout", "with its group: math: timeout", "math: timeout",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"advantage": "gae", "gamma": 0.9, "lam": 0.8, "kl": K1, "off_policy": {"correction": "token_mask"}},
+        {"advantage": "reinforce_pp", "gamma": 0.9, "off_policy": {"correction": "sequence_truncate"}},
+        {"advantage": "grpo", "kl": {"estimator": "k3", "coef": 0.1}, "off_policy": {"correction": "sequence_reject"}},
+        {"advantage": "rloo", "kl": K1, "off_policy": {"correction": "token_truncate"}},
+    ],
+    ids=lambda value: value["advantage"],
+)
+def test_any_number_of_ranks_gives_the_same_numbers(algorithm: dict[str, Any]) -> None:
+    """The critic's ranks are others than the policy's, and the numbers pass from one to the other."""
+    groups = [group(n, [1.0, 0.0, 0.5], num_tokens=[2, 3, 5]) for n in range(4)]
+    numbers = [10 * n + index for n in range(4) for index in range(3)]
+    drawn = random.Random(0)
+
+    def some(scale: float) -> BySample:
+        return {n: [-scale * drawn.random() for _ in range((2, 3, 5)[n % 10])] for n in numbers}
+
+    passes: dict[str, Any] = {"proximal": some(2.0), "reference": some(1.0), "kl_coef": 0.1}
+    if algorithm["advantage"] == "gae":
+        passes["value"] = some(1.0)
+    one, metrics = credit(groups, algorithm, **passes)
+    for num_ranks in (2, 5):
+        several, others = credit(groups, algorithm, **passes, num_ranks=num_ranks)
+        assert others == pytest.approx(metrics, rel=1e-12)
+        assert several.keys() == one.keys()
+        for number, sequence in one.items():
+            other = several[number]
+            assert (other.tokens, other.mask) == (sequence.tokens, sequence.mask)
+            for name in (
+                "logprobs",
+                "old_logprobs",
+                "reference_logprobs",
+                "advantages",
+                "weights",
+                "values",
+                "returns",
+            ):
+                assert getattr(other, name) == pytest.approx(getattr(sequence, name), rel=1e-6), name

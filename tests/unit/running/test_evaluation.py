@@ -141,8 +141,8 @@ def test_scorers_have_their_place_beside_the_engines() -> None:
 def test_the_mean_reward_is_of_the_checks_that_worked() -> None:
     task = Task(id="t", prompt="p")
     sample = Sample(
-        task_id="t", index=0, policy_version=0, prompt="p", response="r", tokens=(1, 2), mask=(0, 1),
-        logprobs=(0.0, -1.0), finish_reason="stop",
+        task_id="t", index=0, policy_version=0, prompt="p", response="r", num_prompt_tokens=1,
+        num_response_tokens=1, finish_reason="stop",
     )  # fmt: skip
     found = [Score(value=-2.0, status="ok"), Score(value=0.0, status="verifier_error")]
     scores = [{"liked": score} for score in found]

@@ -6,6 +6,7 @@ from rlreason.config.rewards import CombineConfig, RewardConfig
 from rlreason.config.schema import RLConfig
 from rlreason.rewards.runtime.combine import Judge
 from rlreason.types import Group, PromptTask, Sample, Score, ScoreStatus, Task
+from tests.batches import token_arrays
 
 SUM = CombineConfig()
 MATH = [RewardConfig(name="math", path="mine.py:f")]
@@ -15,16 +16,23 @@ AB = [RewardConfig(name="a", path="mine.py:a"), RewardConfig(name="b", path="min
 def sample(task_id: str, index: int, num_tokens: int = 2, **fields: Any) -> Sample:
     """Two tokens of prompt, then `num_tokens`: the first tells samples apart, the last ends the sequence."""
     number = 10 * int(task_id) + index
+    tokens = fields.pop("tokens", (1, 1, number, *[5] * (num_tokens - 2), 2))
+    mask = fields.pop("mask", (0, 0, *[1] * num_tokens))
+    logprobs = (0.0, 0.0, *[-0.25] * (num_tokens - 1), -0.5)
     values: dict[str, Any] = {
         "policy_version": 3,
-        "tokens": (1, 1, number, *[5] * (num_tokens - 2), 2),
-        "mask": (0, 0, *[1] * num_tokens),
-        "logprobs": (0.0, 0.0, *[-0.25] * (num_tokens - 1), -0.5),
         "prompt": "p",
         "response": rf"\boxed{{{number}}}",
+        "num_prompt_tokens": mask.count(0),
+        "num_response_tokens": mask.count(1),
         "finish_reason": "stop",
+        "arrays": token_arrays([(tokens, mask, logprobs)]),
     }
     return Sample(task_id=task_id, index=index, **{**values, **fields})
+
+
+def tokens_of(sample: Sample) -> tuple[int, ...]:
+    return tuple(sample.arrays.row(sample.row)[0].tolist())
 
 
 def group(

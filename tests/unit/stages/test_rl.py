@@ -13,7 +13,7 @@ from rlreason.config.rewards import CombineConfig, OnStatusConfig, RewardConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.rewards.runtime.combine import Judge
 from rlreason.rl.batch import minibatches, rollout_metrics, update_metrics
-from rlreason.rl.experience import Experience, Scores, policy_loss, train_sequences
+from rlreason.rl.experience import Experience, credit, policy_loss, score
 from rlreason.rl.guard import Watch, require_gold
 from rlreason.runlog import RunLog
 from rlreason.running.checks import require_reward, require_tasks
@@ -31,9 +31,9 @@ from rlreason.types import (
     Score,
     ScoreStatus,
     Task,
-    TrainSequence,
     UserError,
 )
+from tests.batches import Learners
 from tests.unit.stages.conftest import AB, MATH, SUM, group, rl_config, sample, settled, two_rewards
 
 MEAN = AlgorithmConfig()
@@ -50,11 +50,12 @@ def advantages(
     """By the token that tells samples apart; of a sequence's two tokens they are equal."""
     rng = random.Random(0)
     experience = Experience.of(settled(groups, rewards, rule), rng)
-    found, _ = train_sequences(
-        experience, Scores(), algorithm, kl_coef=0.0, max_response_tokens=8, on_policy=True, rng=rng
-    )
+    policy: Any = Learners({})
+    score(experience, policy, None, algorithm, wants_reference=False, temperature=1.0)
+    credit(experience, policy, None, algorithm, None, kl_coef=0.0, max_response_tokens=8, on_policy=True, rng=rng)
+    found = policy.sequences()
     assert all(sequence.advantages[2] == sequence.advantages[3] for sequence in found)
-    return {sequence.tokens[2]: sequence.advantages[2] for sequence in found}
+    return {int(sequence.tokens[2]): float(sequence.advantages[2]) for sequence in found}
 
 
 def test_rewards_are_weighted_and_added() -> None:
@@ -119,10 +120,11 @@ def test_a_timeout_of_a_shipped_reward_counts_as_zero() -> None:
     assert metrics["reward/error_rate"] == 0.0 and metrics["verdict/timeout"] == 1.0
 
 
-class Unasked:
+class Unasked(Learners):
     """Stands where the learners are: fails if it is asked to train, and notes what else it is told."""
 
     def __init__(self) -> None:
+        super().__init__({})
         self.skipped = self.refreshed = 0
 
     def skip_updates(self, count: int) -> None:
@@ -185,7 +187,7 @@ def test_a_gold_figure_that_no_sample_has_is_not_taken_for_a_wrong_name(tmp_path
     evaluated = {"tasks": {"held": {"path": "x"}}, "every": 1, "samples": 4}
     config = rl_config(guard={"gold": "eval/held/reward@4"}, eval=evaluated)
     no_policy: Any = None
-    watch = Watch(config, Job(name="rl", log=log, interrupts=Interrupts()), no_policy, None)
+    watch = Watch(config, Job(name="rl", log=log, interrupts=Interrupts()), no_policy, no_policy, None)
     watch.observe(0, {"eval/held/avg@4": 0.0})  # each check broke: a mean reward is of none
     with pytest.raises(UserError, match="there is no figure `eval/held/reward@4`; there are eval/held/avg@8"):
         watch.observe(0, {"eval/held/avg@8": 0.0})
@@ -332,10 +334,9 @@ def test_rows_of_samples() -> None:
     [(6, 3, [2, 2, 2]), (9, 4, [2, 2, 2, 3]), (2, 4, [1, 1]), (0, 4, []), (5, 1, [5])],
 )
 def test_each_epoch_goes_once_through_the_batch(num_sequences: int, count: int, sizes: list[int]) -> None:
-    sequences = [TrainSequence(tokens=(i, 0), mask=(0, 1)) for i in range(num_sequences)]
-    parts = list(minibatches(sequences, epochs=2, count=count, rng=random.Random(0)))
+    parts = list(minibatches(list(range(num_sequences)), epochs=2, count=count, rng=random.Random(0)))
     assert [len(part) for part in parts] == sizes * 2
-    first, second = ([s.tokens[0] for part in parts[i : i + len(sizes)] for s in part] for i in (0, len(sizes)))
+    first, second = ([s for part in parts[i : i + len(sizes)] for s in part] for i in (0, len(sizes)))
     assert first == list(range(num_sequences)) == sorted(second), "the caller's order first, then all of them again"
     assert num_sequences < 3 or second != first, "in a new order"
 

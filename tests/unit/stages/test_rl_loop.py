@@ -1,7 +1,7 @@
 """What an error costs the RL loop, which is the real one: its engines and learners are numbers in this process."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from rlreason.runlog import RunLog, checkpoint_steps
 from rlreason.running.interrupts import Interrupts
 from rlreason.running.job import Job
 from rlreason.stages.rl import train
-from rlreason.types import Group, PromptTask, RunError, TrainSequence
+from rlreason.types import BatchSize, Group, PromptTask, RunError, TrainSequence
+from tests.batches import Learners
 from tests.conftest import read_lines, untimed
 from tests.unit.stages.conftest import group, prompts, rl_config
 
@@ -65,19 +66,21 @@ class Rollouts:
         return [[-1.0] * (len(tokens) - 1)]
 
 
-class Policy:
+class Policy(Learners):
     """Weights are one number, which depends on every batch and on their order."""
 
     prefix = "policy"
 
     def __init__(self, dies_at: int = 0) -> None:
+        super().__init__({})
         self.weights = 1.0
         self.num_submitted = self.num_finished = 0
         self.dies_at = dies_at
 
-    def submit_update(self, sequences: list[TrainSequence], loss: Any, *, step: int) -> float:
+    def submit_batch_update(self, indices: Sequence[int], loss: Any, size: BatchSize, *, step: int) -> float:
         self.num_submitted += 1
-        return float(sum(sequence.tokens[2] * sequence.advantages[2] for sequence in sequences))
+        sequences = [self.sequences()[index] for index in indices]
+        return float(sum(float(one.tokens[2]) * float(one.advantages[2]) for one in sequences))
 
     def finish_update(self, pending: float) -> dict[str, float]:
         if self.num_finished + 1 == self.dies_at:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from rlreason.types import NotFinite, TrainSequence, UpdateStats
+from rlreason.types import NotFinite, UpdateStats
 from rlreason.workers.learner_fleet import merge_stats, require_finite
 
-ROWS = [TrainSequence(tokens=(1, 2), mask=(0, 1), origin=f"chat row {number}") for number in (7, 7, 12, 3, 9, 4)]
+ROWS = [f"chat row {number}" for number in (7, 7, 12, 3, 9, 4)]
 
 
 def rank(**fields: Any) -> UpdateStats:

@@ -16,7 +16,7 @@ MINE = RewardConfig(
 SUM = CombineConfig()
 TASK = Task(id="0", prompt="p")
 SAMPLE = Sample(
-    task_id="0", index=0, policy_version=0, tokens=(1, 2), mask=(0, 1), logprobs=(0.0, -1.0), prompt="p",
+    task_id="0", index=0, policy_version=0, num_prompt_tokens=1, num_response_tokens=1, prompt="p",
     response="r", finish_reason="stop",
 )  # fmt: skip
 GATE = CombineConfig(mode="gate", gate="math")  # type: ignore[arg-type]
