@@ -5,7 +5,7 @@ Run with `pip install --no-deps --target DIR trl==1.16.0 accelerate`, then
 
 TRL does all of its own work on a tiny model: it pads, masks, scores, calls the reward function, and computes
 advantages and loss; a `rollout_func` gives it the responses. Ours goes from `AlgorithmConfig` through
-`train_sequences` and `policy_loss` to `policy_objective`, on micro-batches of unequal size and with a forward pass of
+`credit` and `policy_loss` to `policy_objective`, on micro-batches of unequal size and with a forward pass of
 its own, unpadded. Three policies: the reference, the proximal one that the ratio is taken to, and the current one,
 which has drifted so that clipping acts. Where the two agree, the loss, and its gradient over all parameters as one
 vector, differ by less than 1e-5 of their size. TRL's loss gets our advantages; its own are compared apart.
@@ -34,6 +34,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -41,11 +42,13 @@ from torch import Tensor
 from rlreason.algorithms import kl, losses
 from rlreason.algorithms.segments import reduce_parts
 from rlreason.config.algorithm import AlgorithmConfig
-from rlreason.config.rewards import CombineConfig, RewardConfig
+from rlreason.config.rewards import RewardConfig
 from rlreason.config.schema import RolloutConfig
 from rlreason.engines.objective import column, policy_objective, sequence_numbers
-from rlreason.rl.experience import Kept, Scores, policy_loss, train_sequences
-from rlreason.types import BatchSize, Sample, Score, TrainSequence
+from rlreason.rewards.runtime.combine import Judge
+from rlreason.rl.experience import Experience, credit, policy_loss, score
+from rlreason.types import BatchSize, Sample, Score, Task, TrainSequence
+from tests.batches import Learners, token_arrays
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
 
@@ -172,7 +175,7 @@ def logprobs(model: Any, sequences: list[TrainSequence]) -> tuple[Tensor, Tensor
     """logprob_N and entropy_N of the trained tokens at the sampling temperature, one sequence at a time."""
     found = []
     for sequence in sequences:
-        mask_T, tokens_T = torch.tensor(sequence.mask, dtype=torch.bool)[1:], torch.tensor(sequence.tokens)
+        mask_T, tokens_T = torch.tensor(np.array(sequence.mask, bool))[1:], torch.tensor(np.array(sequence.tokens, int))
         logits_NV = model(input_ids=tokens_T[None]).logits[0, :-1][mask_T]
         found.append(losses.token_logprobs(logits_NV, tokens_T[1:][mask_T], ROLLOUT.temperature, entropy_gradient=True))
     logprob_N, entropy_N = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -192,26 +195,31 @@ def our_sequences(
         lists = scene.behaviour
     samples = [
         Sample(
-            task_id=str(i // GROUP_SIZE), index=i % GROUP_SIZE, policy_version=0, tokens=row.tokens, mask=row.mask,
-            logprobs=(0.0,) * len(prompt) + tuple(logprob_T), prompt="", response="",
+            task_id=str(i // GROUP_SIZE), index=i % GROUP_SIZE, policy_version=0, prompt="", response="",
+            num_prompt_tokens=len(prompt), num_response_tokens=len(logprob_T),
             finish_reason="stop" if row.tokens[-1] == EOS else "length",
+            arrays=token_arrays([(row.tokens, row.mask, (0.0,) * len(prompt) + tuple(logprob_T))]),
         )
         for i, (row, prompt, logprob_T) in enumerate(zip(rows, scene.prompts, lists, strict=True))
     ]  # fmt: skip
-    kept = Kept(
-        samples=samples,
-        verdicts=[{"r": Score(value=reward, status="ok")} for reward in reward_S],
-        groups=[i // GROUP_SIZE for i in range(len(samples))],
-        greedy=[{}] * len(samples),
-    )
-    scores = Scores(
-        proximal_N=None if algorithm.off_policy is None else proximal_N,
-        reference_N=None if algorithm.kl is None else reference_N,
-    )
-    return train_sequences(
-        kept, scores, algorithm, [RewardConfig(name="r", path="any.py:any")], CombineConfig(),
+    task = Task(id="0", prompt="p")
+    judge = Judge([RewardConfig(name="r", path="any.py:any")])
+    group = judge.settle(task, samples, [{"r": Score(value=reward, status="ok")} for reward in reward_S])
+    numbers = [i // GROUP_SIZE for i in range(len(samples))]
+    experience = Experience(judged=list(group.judged), groups=numbers, greedy=[None] * len(samples))
+    lengths = [len(r) for r in scene.responses]
+
+    def said(value_N: Tensor) -> Callable[[TrainSequence], list[float]]:
+        parts = iter(value_N.split(lengths))
+        return lambda sequence: next(parts).tolist()
+
+    policy: Any = Learners({"policy": said(proximal_N), "reference": said(reference_N)})
+    score(experience, policy, None, algorithm, wants_reference=algorithm.kl is not None, temperature=1.0)
+    counts, _ = credit(
+        experience, policy, None, algorithm, None,
         kl_coef=0.0, max_response_tokens=MAX_TOKENS, on_policy=on_policy, rng=random.Random(0),
-    )[0]  # fmt: skip
+    )  # fmt: skip
+    return [one for one, count in zip(policy.sequences(), counts, strict=True) if count]
 
 
 def our_loss(scene: Scene, algorithm: AlgorithmConfig, sequences: list[TrainSequence]) -> Terms:
@@ -298,7 +306,7 @@ def peer_loss(
     """The loss of each of TRL's micro-batches on our advantages, and its model, of the current weights."""
     peer = trainer(trl, scene, options)
     inputs = scored(peer)
-    advantages = {sequence.tokens: sequence.advantages[-1] for sequence in sequences}
+    advantages = {tuple(map(int, sequence.tokens)): float(sequence.advantages[-1]) for sequence in sequences}
     inputs["advantages"] = torch.tensor([advantages.get(row.tokens, 0.0) for row in scene.rows()])
     peer.model.load_state_dict(scene.current.state_dict())
     num_rows = peer.args.per_device_train_batch_size
