@@ -1,7 +1,6 @@
-"""`rlreason run` as a user runs it: a short recipe leaves what the run directory promises, and RL raises a reward."""
+"""`rlreason run` as a user runs it: a short recipe leaves what the run directory promises."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,27 @@ STEP_KEYS = {
     "throughput/rollout_tokens_per_s", "throughput/train_tokens_per_s",
 }  # fmt: skip
 
-LUCKY = '''
-def reward(response, task):
-    """Share of sevens: dense, so that a few steps on a random model raise it."""
-    return response.count("7") / max(1, len(response))
-'''
-
 
 def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "evaluated", [["60-rl"], pytest.param(["30-pretrain", "40-sft", "60-rl"], marks=pytest.mark.long)]
+)
+def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: Path, evaluated: list[str]) -> None:
+    """`evaluated`: the training stages that end with an evaluation, each of which starts an engine."""
     run = tmp_path / "run"
     short = ["10-corpus.sources.pydoc.args.limit_bytes=2000000", "20-tokenizer.vocab_size=512"]
+    short += [f"20-tokenizer.data.{name}.args.num=500" for name in ("chains", "facts", "dialogue")]
     short += ["30-pretrain.steps=8", "30-pretrain.data.chains.args.num=1500", "30-pretrain.held_out.every=4"]
-    short += ["40-sft.steps=4", "40-sft.data.chains.args.num=1000", "40-sft.knowledge.questions.args.num=20"]
+    short += ["30-pretrain.data.facts.args.num=500", "40-sft.steps=4", "40-sft.knowledge.questions.args.num=20"]
+    short += [f"40-sft.data.{name}.args.num=500" for name in ("chains", "identity", "safety", "dialogue", "facts")]
     short += ["60-rl.steps=2", "60-rl.tasks.chains.args.num=100", "60-rl.checkpoints.every=1"]
     short += ["60-rl.algorithm.kl={estimator: k2, coef: 0.01}", "60-rl.algorithm.minibatches=2"]
     stages = ["10-corpus", "20-tokenizer", "30-pretrain", "40-sft", "60-rl", "70-evaluate"]
-    for stage in stages[2:]:
+    short += [f"{stage}.eval=null" for stage in stages[2:4] if stage not in evaluated]
+    for stage in [*evaluated, stages[5]]:
         nums = {"chains": 50, "chains_plain": 10, "known": 10, "known_refused": 10, "unknown": 10, "identity": 5}
         nums |= {"unsafe": 5, "safe": 5}
         short += [f"{stage}.eval.tasks.{name}.args.num={num}" for name, num in nums.items()]
@@ -54,7 +54,7 @@ def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: P
     for stage in summary["stages"]:
         assert stage["status"] == "done"
         assert stage["duration_s"] > 0
-        if stage["stage"] not in ("corpus", "tokenizer"):
+        if stage["dir"] in [*evaluated, "70-evaluate"]:
             assert set(stage["eval"]) >= {"chains/greedy_accuracy", "chains/response_tokens_mean"}
         folder = run / stage["dir"]
         assert (folder / "report.html").stat().st_size > 1000
@@ -64,6 +64,11 @@ def test_a_recipe_leaves_what_it_promises(start: Callable[..., Any], tmp_path: P
     assert {"web/bits_per_byte", "chains/bits_per_byte"} <= set(summary["stages"][2]["eval"])
     assert set(summary["stages"][5]["eval"]) >= {"chains/avg@4", "chains/pass@4", "chains/maj@4"}
 
+    records = rows(run / "40-sft" / "knowledge.jsonl")
+    assert len(records) == len({record["question"] for record in records}) == 20
+    found = {(record["right"], record["class"], len(record["answers"])) for record in records}
+    assert found == {(0.0, "unknown", 4)}, "a model of eight steps knows nothing"
+    assert len({answer for record in records for answer in record["answers"]}) > 20, "samples of a question differ"
     check_rl_stage(run / "60-rl", run / "40-sft")
 
 
@@ -92,31 +97,3 @@ def check_rl_stage(folder: Path, parent: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     parent_hash = json.loads((parent / "manifest.json").read_text())["artifact_hash"]
     assert [made["hash"] for made in manifest["parents"].values()] == [parent_hash]
-
-
-def test_rl_raises_a_users_reward(start: Callable[..., Any], tiny_model: Path, tmp_path: Path) -> None:
-    """From a random model, tasks in a Parquet file, a reward in a Python file; `[1]` in a path is no pattern."""
-    import datasets
-
-    questions = [{"question": f"{i % 10}+{i // 10 + 1}=", "gold": str(i), "hint": "x"} for i in range(40)]
-    datasets.Dataset.from_list(questions).to_parquet(str(tmp_path / "tasks[1].parquet"))
-    model = shutil.copytree(tiny_model, tmp_path / "model[1]*")
-    (tmp_path / "lucky.py").write_text(LUCKY)
-    config = {
-        "stage": "rl",
-        "model": str(model),
-        "tasks": {"path": str(tmp_path / "tasks[1].parquet"), "prompt_column": "question", "answer_column": "gold"},
-        "rewards": [{"name": "lucky", "path": f"{tmp_path / 'lucky.py'}:reward"}],
-        "reward_workers": {"cpus": 0.1},
-        "rollout": {"cpus": 0.5, "threads": 1, "max_context_tokens": 32, "max_response_tokens": 8},
-        "learner": {"cpus": 0.5, "threads": 1, "lr": 1e-2},
-        "steps": 15,
-        "prompts_per_step": 8,
-        "samples_per_prompt": 16,
-    }
-    (tmp_path / "rl.yaml").write_text(yaml.safe_dump(config))
-    status, _, err = start("run", tmp_path / "rl.yaml", "--run-dir", tmp_path / "run[1]").finish(600)
-    assert status == 0, err
-    steps = rows(tmp_path / "run[1]" / "metrics.jsonl")
-    assert steps[-1]["reward/lucky/mean"] > steps[0]["reward/lucky/mean"] + 0.3
-    assert max(row["mismatch/logprob_gap_mean"] for row in steps) < 1e-5

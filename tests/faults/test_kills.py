@@ -6,6 +6,7 @@ Each test also works alone: it resumes the run where there is one, and starts it
 
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -26,8 +27,20 @@ pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, rl_config: dict[str, Any]) -> Path:
-    path = tmp_path_factory.mktemp("kills") / "10-rl.yaml"
-    path.write_text(yaml.safe_dump(rl_config, sort_keys=False))
+    """Tasks in a Parquet file with columns of its own, a reward in a Python file; `[1]*` in a path is no pattern.
+
+    The reward rises to the end: where all samples are as good, no weight moves.
+    """
+    import datasets
+
+    folder = tmp_path_factory.mktemp("kills") / "a[1]*"
+    model = shutil.copytree(rl_config["model"], folder / "model")
+    rows = [{"question": f"{i % 10}+{i // 10 + 1}=", "gold": str(i), "hint": "x"} for i in range(NUM_TASKS)]
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "tasks.parquet"))
+    tasks = {"path": str(folder / "tasks.parquet"), "prompt_column": "question", "answer_column": "gold"}
+    config = rl_config | {"model": str(model), "tasks": tasks, "learner": rl_config["learner"] | {"lr": 4e-3}}
+    path = folder / "10-rl.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
 
 
@@ -42,6 +55,13 @@ def unhurt(config: Path) -> Iterator[Path]:
         yield config.parent / "unhurt"
     finally:
         command.destroy()
+
+
+def test_rl_raises_a_users_reward(unhurt: Path) -> None:
+    steps = read_lines(unhurt / "metrics.jsonl")
+    first, last = ([row["reward/evens/mean"] for row in rows] for rows in (steps[:5], steps[-5:]))
+    assert sum(last) / 5 > sum(first) / 5 + 0.3
+    assert max(row["mismatch/logprob_gap_mean"] for row in steps) < 1e-5
 
 
 @pytest.fixture
