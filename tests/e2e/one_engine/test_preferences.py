@@ -183,7 +183,8 @@ def test_a_best_policy_that_a_checkpoint_names_stays(rig: Rig) -> None:
     config = rig.config(steps=2, guard=guard)
     job = Job(name="kept", log=RunLog(rig.folder / "kept", config_yaml=""), interrupts=Interrupts())
     policy = rig.policy.learners()
-    watch = Watch(config, job, policy, None)
+    no_rollouts: Any = None
+    watch = Watch(config, job, no_rollouts, policy, None)
     best = rig.folder / "kept/best"
 
     def kept() -> list[str]:
