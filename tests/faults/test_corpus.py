@@ -42,8 +42,9 @@ def finished(run: Path) -> int:
     return len(list(run.glob("work/*/summary.json")))
 
 
+@pytest.mark.parametrize("is_interrupted_too", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
-    start: Callable[..., Command], config: Path, tmp_path: Path
+    start: Callable[..., Command], config: Path, tmp_path: Path, is_interrupted_too: bool
 ) -> None:
     unhurt, wounded = tmp_path / "unhurt", tmp_path / "wounded"
     status, _, errors = start("run", config, "--run-dir", unhurt).finish(400)
@@ -51,16 +52,17 @@ def test_an_interrupted_and_killed_run_goes_on_and_ends_as_one_left_in_peace(
     [units] = units_of(unhurt)
     assert (units["total"], units["finished_before"]) == (NUM_FILES, 0)
 
-    command = start("run", config, "--run-dir", wounded)
-    wait_for(lambda: finished(wounded) >= 1 or not command.running, 120, "a finished unit")
-    command.interrupt()
-    status, _, errors = command.finish(30)
-    assert status == 1
-    assert re.fullmatch("failed: interrupted; .*--resume\n", errors), errors
-    command.assert_nothing_left()
+    if is_interrupted_too:
+        command = start("run", config, "--run-dir", wounded)
+        wait_for(lambda: finished(wounded) >= 1 or not command.running, 120, "a finished unit")
+        command.interrupt()
+        status, _, errors = command.finish(30)
+        assert status == 1
+        assert re.fullmatch("failed: interrupted; .*--resume\n", errors), errors
+        command.assert_nothing_left()
 
     after_interrupt = finished(wounded)
-    command = start("run", config, "--run-dir", wounded, "--resume")
+    command = start("run", config, "--run-dir", wounded, *(["--resume"] if is_interrupted_too else []))
     wait_for(lambda: finished(wounded) > after_interrupt or not command.running, 120, "one more finished unit")
     command.send(signal.SIGKILL)
     assert command.wait(10) == -signal.SIGKILL
