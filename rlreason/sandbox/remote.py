@@ -17,7 +17,7 @@ from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
 MAX_RETRIES = 2
 MAX_REPLY_BYTES = 4 * MAX_OUTPUT_BYTES
 """Two outputs, escaped as JSON."""
-_FAR_MODULES = ("nodes", "codec", "prelude", "solution")
+_FAR_MODULES = ("framing", "nodes", "codec", "prelude", "solution")
 # A program gets there the names that it has here, and is called as here; it need not be installed there.
 _LAUNCHER = f"""
 import base64
