@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,7 +122,7 @@ class Host:
         self.user = _own_user() if level == "landlock" and os.geteuid() == 0 else None
         """That programs run as, if not this process's."""
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stdin, self._errors = memory_file(json.dumps(SOURCES).encode()), memory_file(b"")
+        stdin, self._errors = _memory_file(json.dumps(SOURCES).encode()), _memory_file(b"")
         is_alone = level == "namespaces" or self.user not in (None, NOBODY)
         given: dict[str, Any] = {"in_namespaces": level == "namespaces", "is_alone": is_alone, "abi": abi}
         given |= {"temp": tempfile.gettempdir(), **_located(packages)}
@@ -154,18 +154,11 @@ class Host:
         self.abi: int = self._hello()["abi"]
 
     def _hello(self) -> dict[str, Any]:
-        self.control.settimeout(START_TIMEOUT_S)
         try:
-            body = self.control.recv(1 << 16)
-        except OSError:
-            body = b""
-        self.control.settimeout(None)
-        hello = json.loads(body or b"{}")
-        if "ready" in hello:
-            return hello
-        reason = hello.get("failed") or self._last_words()
-        self.close()
-        raise Unavailable(reason)
+            return self._reply(time.monotonic() + START_TIMEOUT_S)
+        except Lost as error:
+            self.close()
+            raise Unavailable(str(error)) from None
 
     def _last_words(self) -> str:
         size = os.fstat(self._errors).st_size
@@ -176,17 +169,19 @@ class Host:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, order: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
+    def ask(self, order: Mapping[str, Any], contents: Sequence[bytes] = ()) -> dict[str, Any]:
         """An order that starts no run. Of a zygote that is gone nothing is asked: `close` removes its folders."""
         if self.is_gone:
             return {}
-        self._send(order, fds)
+        self._send(order, contents, ())
         return self._reply(time.monotonic() + GRACE_S)
 
-    def run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
-        """Runs the order; `num_outputs` pipes are made here and follow `fds`."""
+    def run(
+        self, order: Mapping[str, Any], contents: Sequence[bytes], num_outputs: int, max_output_bytes: int
+    ) -> Ended:
+        """Runs the order; it gets a file in memory for each of `contents`, then the pipes that are read here."""
         if self.group is None:
-            return self._run(order, fds, num_outputs, max_output_bytes)
+            return self._run(order, contents, num_outputs, max_output_bytes)
         # The program that has cost the zygote its life has failed, and not the sandbox: later tests of it as well.
         killed = Ended(status=-signal.SIGKILL, timed_out=False, overflowed=False, outputs=(b"",) * num_outputs)
         if self.is_gone:
@@ -195,18 +190,20 @@ class Host:
         self.group.limit(num_children * order["memory_bytes"])
         num_killed = self.group.num_killed()
         try:
-            return self._run(order, fds, num_outputs, max_output_bytes)
+            return self._run(order, contents, num_outputs, max_output_bytes)
         except Lost:
             if self.group.num_killed() == num_killed:
                 raise
         self.is_gone = True
         return killed
 
-    def _run(self, order: Mapping[str, Any], fds: list[int], num_outputs: int, max_output_bytes: int) -> Ended:
+    def _run(
+        self, order: Mapping[str, Any], contents: Sequence[bytes], num_outputs: int, max_output_bytes: int
+    ) -> Ended:
         pipes = [os.pipe() for _ in range(num_outputs)]
         try:
             try:
-                self._send(order, [*fds, *(written for _, written in pipes)])
+                self._send(order, contents, [written for _, written in pipes])
             finally:
                 for _, written in pipes:
                     os.close(written)
@@ -215,11 +212,15 @@ class Host:
             for read, _ in pipes:
                 os.close(read)
 
-    def _send(self, order: Mapping[str, Any], fds: list[int]) -> None:
+    def _send(self, order: Mapping[str, Any], contents: Sequence[bytes], outputs: Sequence[int]) -> None:
+        files = [_memory_file(content) for content in contents]
         try:
-            socket.send_fds(self.control, [json.dumps(order).encode()], fds)
+            socket.send_fds(self.control, [json.dumps(order).encode()], [*files, *outputs])
         except OSError as error:
             raise Lost(str(error)) from None
+        finally:
+            for file in files:
+                os.close(file)
 
     def _reply(self, deadline: float) -> dict[str, Any]:
         poll = select.poll()
@@ -324,12 +325,11 @@ def _read_into(body: bytearray, fd: int, limit: int) -> bool:
     return bool(part) and len(body) <= limit
 
 
-def memory_file(data: bytes) -> int:
+def _memory_file(data: bytes) -> int:
     """Descriptor of a file in memory that holds `data`."""
     fd = os.memfd_create("rlreason")
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 

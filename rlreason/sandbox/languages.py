@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rlreason.sandbox.host import Ended, Host, Level, memory_file
+from rlreason.sandbox.host import Ended, Host, Level
 from rlreason.sandbox.pool import MAX_OUTPUT_BYTES, SandboxError
 from rlreason.sandbox.probes import last_line
 
@@ -121,11 +121,7 @@ def _built(
         raise SandboxError(f"{missing} is not installed")
     if language.compile and _ASKS.search(_SPLICE.sub(b"", source)):
         raise DoesNotCompile("__has_include is for <header> alone here")
-    fd = memory_file(source)
-    try:
-        folder = host.ask({"op": "folder"}, [fd])["folder"]
-    finally:
-        os.close(fd)
+    folder = host.ask({"op": "folder"}, [source])["folder"]
     host.folders.add(folder)
     order: dict[str, Any] = {"op": "command", "folder": folder, "file": language.file}
     try:
@@ -136,11 +132,11 @@ def _built(
             limits = {"memory_bytes": max(memory_bytes, _MIN_RUN_MEMORY_BYTES), "timeout_s": timeout_s}
             limits |= {"cpu_s": int(timeout_s) + 2, "address_space": not language.reserves}
             command = {**order, "role": "run", "argv": _absolute(language.run), **limits}
-            return _run(host, command, stdin)
+            return host.run(command, [stdin], 2, MAX_OUTPUT_BYTES)
 
         yield run
     finally:
-        host.ask({"op": "remove", "folder": folder}, [])
+        host.ask({"op": "remove", "folder": folder})
         if not host.is_gone:
             host.folders.discard(folder)
 
@@ -148,7 +144,7 @@ def _built(
 def _compile(host: Host, order: dict[str, Any]) -> None:
     limits = {"memory_bytes": COMPILE_MEMORY_BYTES, "timeout_s": COMPILE_TIMEOUT_S, "cpu_s": int(COMPILE_TIMEOUT_S)}
     limits["address_space"] = False
-    ended = _run(host, {**order, **limits}, b"")
+    ended = host.run({**order, **limits}, [b""], 2, MAX_OUTPUT_BYTES)
     if ended.not_started:
         raise SandboxError(f"{order['argv'][0]} does not start: {last_line(ended.outputs[1])}")
     if ended.timed_out:
@@ -157,14 +153,6 @@ def _compile(host: Host, order: dict[str, Any]) -> None:
         lines = ended.outputs[1].decode(errors="replace").splitlines()
         first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
         raise DoesNotCompile(first)
-
-
-def _run(host: Host, order: dict[str, Any], stdin: bytes) -> Ended:
-    fd = memory_file(stdin)
-    try:
-        return host.run(order, [fd], 2, MAX_OUTPUT_BYTES)
-    finally:
-        os.close(fd)
 
 
 def _absolute(command: tuple[str, ...]) -> list[str]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar, get_args
 
-from rlreason.sandbox.host import Ended, Host, Level, Lost, Unavailable, memory_file, pythons
+from rlreason.sandbox.host import Ended, Host, Level, Lost, Unavailable, pythons
 from rlreason.sandbox.names import resolve
 from rlreason.sandbox.probes import self_test
 
@@ -77,7 +77,7 @@ class Sandbox:
     def script(self, source: bytes, stdin: bytes, *, timeout_s: float = 10.0, memory_bytes: int = 512 << 20) -> Ended:
         """Runs a Python program; outputs are (stdout, stderr)."""
         order = _order("script", timeout_s, memory_bytes)
-        return self._run(lambda host: _with_files(host, order, [source, stdin], 2))
+        return self._run(lambda host: host.run(order, [source, stdin], 2, MAX_OUTPUT_BYTES))
 
     def functions(
         self,
@@ -99,7 +99,7 @@ class Sandbox:
             {"tests": tests, "entry_point": entry_point, "names": asdict(names), "partial": partial}
         ).encode()
         order = _order("functions", timeout_s, memory_bytes)
-        ended = self._run(lambda host: _with_files(host, order, [source, given], 1))
+        ended = self._run(lambda host: host.run(order, [source, given], 1, MAX_OUTPUT_BYTES))
         return ended, _verdicts(ended)
 
     def checker(
@@ -108,8 +108,11 @@ class Sandbox:
         """Runs the data set's own checker program; see `driver.run_checker`. `host`: one that is borrowed already."""
         given = json.dumps({"code": code, "input": input, "output": output, "expected": expected}).encode()
         order = _order("checker", timeout_s, 1 << 30)
-        ended = _with_files(host, order, [given], 1) if host else self._run(lambda h: _with_files(h, order, [given], 1))
-        return _verdicts(ended)[0]
+
+        def use(host: Host) -> Ended:
+            return host.run(order, [given], 1, MAX_OUTPUT_BYTES)
+
+        return _verdicts(use(host) if host else self._run(use))[0]
 
     def borrow(self, use: Callable[[Host], _T]) -> _T:
         """One zygote for several orders that belong together. Not repeated if it is lost."""
@@ -207,15 +210,6 @@ def _proven(level: Level, python: str, packages: tuple[str, ...]) -> Host:
 def _order(op: str, timeout_s: float, memory_bytes: int) -> dict[str, Any]:
     # Threads add up their CPU time, so this only stops what the wall clock would not.
     return {"op": op, "timeout_s": timeout_s, "memory_bytes": memory_bytes, "cpu_s": math.ceil(timeout_s) + 1}
-
-
-def _with_files(host: Host, order: dict[str, Any], contents: list[bytes], outputs: int) -> Ended:
-    fds = [memory_file(content) for content in contents]
-    try:
-        return host.run(order, fds, outputs, MAX_OUTPUT_BYTES)
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 def _verdicts(ended: Ended) -> list[list[Any]]:

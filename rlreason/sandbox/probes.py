@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rlreason.sandbox.host import Ended, Host, Unavailable, memory_file
+from rlreason.sandbox.host import Ended, Host, Unavailable
 
 MEMORY_BYTES = 256 << 20
 TIMEOUT_S = 20.0
@@ -104,12 +104,7 @@ def last_line(printed: bytes) -> str:
 
 def _run(host: Host, source: bytes, stdin: bytes) -> Ended:
     order = {"op": "script", "memory_bytes": MEMORY_BYTES, "cpu_s": int(TIMEOUT_S), "timeout_s": TIMEOUT_S}
-    fds = [memory_file(source), memory_file(stdin)]
-    try:
-        return host.run(order, fds, 2, 1 << 16)
-    finally:
-        for fd in fds:
-            os.close(fd)
+    return host.run(order, [source, stdin], 2, 1 << 16)
 
 
 @contextmanager

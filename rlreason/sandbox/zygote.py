@@ -149,7 +149,7 @@ class Zygote:
         folder = self._new_folder()
         self.folders.add(folder)
         path = os.path.join(folder, "program")
-        _write_all(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), _read_all(source), close=True)
+        _write_file(path, 0o600, _read_all(source))
         return {"folder": folder}
 
     def _new_folder(self) -> str:
@@ -166,7 +166,7 @@ class Zygote:
                 os.rename(os.path.join(folder, "program"), os.path.join(folder, order["file"]))
         stdin_files = [namespaces.STDIN] if self.in_namespaces and role == "run" else []
         for path in stdin_files:
-            _write_all(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o400), _read_all(stdin), close=True)
+            _write_file(path, 0o400, _read_all(stdin))
         writable = role == "compile"
         ruleset = confine.command_ruleset(self.abi, folder, writable=writable, readable=stdin_files)
 
@@ -274,7 +274,7 @@ class Zygote:
 def main(
     fd: int, *, in_namespaces: bool, is_alone: bool, abi: int, temp: str, packages: list[str], folders: list[str]
 ) -> None:
-    """Entry point, in a fresh interpreter. Says `ready` or why not, then serves.
+    """Entry point, in a fresh interpreter. Says its version of Landlock, or why it does not serve.
 
     temp: where work folders are made, if this user may.
     packages: names of those to load. folders: in which they may be, beside those of this interpreter.
@@ -307,7 +307,7 @@ def main(
     except OSError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode())
         return
-    control.sendall(json.dumps({"ready": True, "abi": abi}).encode())
+    control.sendall(json.dumps({"abi": abi}).encode())
     zygote.serve()
     zygote.leave()
 
@@ -374,25 +374,18 @@ def _take(fd: int) -> bytes:
 
 
 def _read_all(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
-    data = b""
-    while len(data) < size:
-        part = os.pread(fd, size - len(data), len(data))
-        if not part:
-            break
-        data += part
-    return data
+    """What a memory file holds; where a reader of it stands does not change."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 def _write_lines(fd: int, results: Iterable[list[Any]]) -> None:
     """Each as it comes: what was judged stands if the time ends in the next."""
-    for result in results:
-        _write_all(fd, json.dumps(result).encode() + b"\n")
+    with open(fd, "wb", closefd=False) as file:
+        for result in results:
+            file.write(json.dumps(result).encode() + b"\n")
+            file.flush()
 
 
-def _write_all(fd: int, data: bytes, *, close: bool = False) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    if close:
-        os.close(fd)
+def _write_file(path: str, mode: int, data: bytes) -> None:
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
