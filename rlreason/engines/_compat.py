@@ -1,12 +1,10 @@
 """Workarounds for upstream behaviour, each with its reason and the condition for its removal."""
 
-import ctypes
 import glob
 import importlib
 import multiprocessing
 import os
 import pickle
-import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlreason.sandbox.syscalls import die_with
 from rlreason.types import RunError
 
 
@@ -35,12 +34,8 @@ def die_with_parent() -> None:
 
     Only in vLLM's child processes. Remove when vLLM's processes watch their parent.
     """
-    if multiprocessing.parent_process() is None:
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
+    if multiprocessing.parent_process() is not None:
+        die_with(os.getppid())
 
 
 def listen_where_told() -> None:

@@ -106,9 +106,9 @@ def prctl(option: int, value: int = 0) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
 
 
-def die_with(parent_pid: int, number: int = signal.SIGKILL) -> None:
-    """A signal for this process when the thread that forked it ends; ends it now if its parent is gone already."""
-    prctl(PR_SET_PDEATHSIG, number)
+def die_with(parent_pid: int) -> None:
+    """SIGKILL for this process when the thread that forked it ends; ends it now if its parent is gone already."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)  # it died before the line above took effect
 

@@ -34,7 +34,6 @@ class Pool(KillableFunction):
         super().__init__(
             "rlreason.rewards.math.child:warm_compare",
             factory_args=(),
-            timeout_s=CPU_LIMIT_S,
             memory_bytes=MEMORY_BYTES,
             is_trusted=True,
             num_workers=len(os.sched_getaffinity(0)),
@@ -59,14 +58,5 @@ class Pool(KillableFunction):
             return worker.landlock
 
 
-def compare(gold: str, answer: str, budget: Budget) -> Result:
-    """`Pool.compare` of the one pool of this process."""
-    return _pool.compare(gold, answer, budget)
-
-
-def landlock() -> int:
-    """`Pool.landlock` of the one pool of this process."""
-    return _pool.landlock()
-
-
 _pool = Pool()
+compare, landlock = _pool.compare, _pool.landlock

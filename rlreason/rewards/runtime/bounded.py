@@ -4,15 +4,13 @@ For work whose time the text decides, such as a user's regular expression. Not f
 those. Calls of one function run one after the other.
 """
 
-import threading
+from functools import cache
 from typing import Any
 
 from rlreason.rewards.runtime.killable import Crashed, KillableFunction, Raised, Returned, TimedOut
 from rlreason.types import Score, UserError
 
 MEMORY_BYTES = 1 << 30
-_lock = threading.Lock()
-_children: dict[str, KillableFunction] = {}
 
 
 def call_bounded(path: str, *args: Any, timeout_s: float) -> Any:
@@ -20,10 +18,7 @@ def call_bounded(path: str, *args: Any, timeout_s: float) -> Any:
 
     timeout_s: seconds of this call; the child's start is not part of it. Raises UserError where the function does.
     """
-    with _lock:
-        if path not in _children:
-            _children[path] = KillableFunction(path, timeout_s=timeout_s, memory_bytes=MEMORY_BYTES)
-    match _children[path].call(*args, timeout_s=timeout_s):
+    match _child(path).call(*args, timeout_s=timeout_s):
         case Returned(value=value):
             return value
         case TimedOut(seconds=seconds):
@@ -34,3 +29,8 @@ def call_bounded(path: str, *args: Any, timeout_s: float) -> Any:
             return Score(value=0.0, status="verifier_error", detail=text)
         case Crashed(detail=text):
             return Score(value=0.0, status="verifier_error", detail=f"the checking process died: {text}")
+
+
+@cache
+def _child(path: str) -> KillableFunction:
+    return KillableFunction(path, memory_bytes=MEMORY_BYTES)

@@ -81,6 +81,7 @@ class KillableFunction:
 
     path, factory_args, memory_bytes, is_trusted: as `killable_child.Setup` has them. A trusted function's fork server
     outlives its workers, so that a new one takes milliseconds; a user's ends with its worker.
+    timeout_s: of a call that names none.
     keep_environment: variables that the function sees although they look like secrets.
     num_workers: so many calls run side by side; more wait. max_calls: a trusted worker is replaced after as many.
     """
@@ -89,7 +90,7 @@ class KillableFunction:
         self,
         path: str,
         *,
-        timeout_s: float,
+        timeout_s: float = 5.0,
         factory_args: tuple[Any, ...] | None = None,
         memory_bytes: int | None = None,
         is_trusted: bool = False,
@@ -98,7 +99,6 @@ class KillableFunction:
         num_workers: int = 1,
         max_calls: int = sys.maxsize,
     ) -> None:
-        self.path = path
         self.timeout_s = timeout_s
         self.start_timeout_s = start_timeout_s
         self.max_calls = max_calls

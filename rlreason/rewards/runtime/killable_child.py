@@ -190,7 +190,3 @@ def _raised(error: BaseException) -> dict[str, str]:
         "message": str(error)[:MAX_MESSAGE_CHARS],
         "traceback": text[-MAX_MESSAGE_CHARS:],
     }
-
-
-if __name__ == "__main__":
-    sys.exit("started by rlreason.rewards.runtime.killable, not by hand")
