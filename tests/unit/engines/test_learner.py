@@ -317,7 +317,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(results: Results) -> No
 
 
 def test_numbers_that_are_not_finite_are_seen_in_the_step_that_makes_them(results: Results, child: Any) -> None:
-    rows = child.sequences()
+    rows = [one.origin for one in child.sequences()]
     for name, (first, second) in results("broken").items():
         require_finite([first], "policy", 1, rows)  # the weights jump, and are finite still
         with pytest.raises(NotFinite, match=r"^step 2: policy/loss is nan, policy/grad_norm is inf") as error:
@@ -330,17 +330,17 @@ def test_the_weights_of_an_adapter_are_checked_whole_or_in_shards(results: Resul
     for before, stats in results("poisoned").values():
         assert 0 < before < 1
         with pytest.raises(NotFinite, match=r"policy/loss is nan, .*a trained weight is nan; trained on data row 0, "):
-            require_finite([stats], "policy", 1, child.sequences())
+            require_finite([stats], "policy", 1, [one.origin for one in child.sequences()])
 
 
 def test_the_sequence_that_breaks_a_batch_is_named(results: Results, child: Any) -> None:
-    found = results("extremes")
+    found, rows = results("extremes"), [one.origin for one in child.sequences()]
     for name in ("nan", "infinite", "1e308"):
         with pytest.raises(NotFinite, match="policy/loss is (nan|inf|-inf), .* trained on data row 3; lower") as error:
-            require_finite([found[name]], "policy", 7, child.sequences())
+            require_finite([found[name]], "policy", 7, rows)
         assert error.value.batch == ("data row 3",)
     with pytest.raises(NotFinite, match="^step 7: policy/grad_norm is inf; trained on data row 0, .* and 5 more; "):
-        require_finite([found["1e30"]], "policy", 7, child.sequences())
+        require_finite([found["1e30"]], "policy", 7, rows)
     assert found["masked"] == ["this batch has no token to train on: every one is masked"] * 2
 
 
