@@ -59,14 +59,6 @@ def balanced(lengths: list[int], num_ranks: int, groups: list[int] | None = None
     return per_rank
 
 
-def micro_batches_of(
-    indices: list[int], lengths: list[int], token_budget: int, row_tokens: int | None
-) -> list[list[int]]:
-    """Micro-batches of one rank's sequences. `lengths`: of all, which `indices` number."""
-    order = sorted(range(len(indices)), key=lambda at: (-lengths[indices[at]], at))
-    return _micro_batches(_blocks([[indices[at]] for at in order], lengths, row_tokens), token_budget)
-
-
 def with_equal_counts(plan: Plan) -> Plan:
     """With empty micro-batches at the end of ranks that have fewer."""
     most = max(len(micro_batches) for micro_batches in plan)

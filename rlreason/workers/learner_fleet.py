@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from rlreason.config.algorithm import OffPolicyConfig
 from rlreason.config.base import WatchdogConfig
 from rlreason.config.schema import LearnerConfig, RolloutConfig
-from rlreason.data.batch import Plan, balanced, evenly, micro_batches_of, plan_micro_batches, with_equal_counts
+from rlreason.data.batch import Plan, balanced, evenly, plan_micro_batches, with_equal_counts
 from rlreason.types import (
     BatchSize,
     Head,
@@ -240,9 +240,7 @@ class LearnerFleet:
             worker.update_batch.remote(micros, loss, size)
             for worker, micros in zip(self.workers, self._batch_plan(indices), strict=True)
         ]
-        shortest = sorted(indices, key=lambda index: self._batch.lengths[index])[:PROBED]
-        what: Scored = "policy" if self._head == "language" else "value"
-        self._probe = lambda: self._pass(shortest, what, 1.0, is_kept=False)
+        self._probe = self._require_batch_numbers
         origins = [self._batch.origins[index] for index in indices]
         self._last = PendingUpdate(step, origins, sum(self._batch.lengths[index] for index in indices), stats)
         return self._last
@@ -259,15 +257,13 @@ class LearnerFleet:
 
     def _batch_plan(self, indices: Sequence[int]) -> Plan:
         """Micro-batches of each rank, by places there."""
-        batch, config = self._batch, self.config
-        plan = [
-            micro_batches_of(
-                [index for index in indices if batch.ranks[index] == rank],
-                batch.lengths, config.micro_batch_tokens, config.pack_tokens,
-            )
-            for rank in range(len(self.workers))
-        ]  # fmt: skip
-        return with_equal_counts([[[batch.places[index] for index in micro] for micro in micros] for micros in plan])
+        batch, config, plan = self._batch, self.config, []
+        for rank in range(len(self.workers)):
+            mine = [index for index in indices if batch.ranks[index] == rank]
+            lengths = [batch.lengths[index] for index in mine]
+            (micros,) = plan_micro_batches(lengths, 1, config.micro_batch_tokens, config.pack_tokens)
+            plan.append([[batch.places[mine[at]] for at in micro] for micro in micros])
+        return with_equal_counts(plan)
 
     def _on_shards(self, method: str, *args: Sequence[Any]) -> list[Any]:
         """`args`: of each, one a rank."""
@@ -322,8 +318,19 @@ class LearnerFleet:
             return NotFinite(f"before the first update {said}; try another dtype or model", known(origins))
         return NotFinite(f"after step {self._last.step} {said}; {advice(self.prefix, self.config.lr)}", known(origins))
 
+    @property
+    def _output(self) -> Scored:
+        """What the model's head says."""
+        return "policy" if self._head == "language" else "value"
+
     def _require_numbers(self, sequences: list[TrainSequence]) -> None:
-        self.score(sequences, "policy" if self._head == "language" else "value")
+        self.score(sequences, self._output)
+
+    def _require_batch_numbers(self) -> None:
+        """Of the batch that is loaded now: it may be a later one than that of the last update."""
+        lengths = self._batch.lengths
+        shortest = sorted(range(len(lengths)), key=lengths.__getitem__)[:PROBED]
+        self._pass(shortest, self._output, 1.0, is_kept=False)
 
     def refresh_reference(self) -> None:
         """The reference policy becomes the present one."""

@@ -14,7 +14,7 @@ from rlreason.runlog import RunLog
 from rlreason.running.interrupts import Interrupts
 from rlreason.running.job import Job
 from rlreason.stages.rl import train
-from rlreason.types import PromptTask
+from rlreason.types import BatchSize, PolicyLoss, PromptTask
 from rlreason.workers.learner_fleet import LearnerFleet
 from rlreason.workers.reward_fleet import RewardFleet
 from rlreason.workers.rollout_fleet import RolloutFleet
@@ -146,3 +146,19 @@ def test_two_steps(rig: Rig, algorithm: dict[str, Any], keys: dict[str, Any], re
     assert max(row["mismatch/probe_gap_mean"] for row in (first, second)) < 1e-5
     if "off_policy" in algorithm:
         assert 0.0 < second["mismatch/effective_sample_size"] < 1.0
+
+
+def test_a_checkpoint_is_possible_after_a_smaller_batch_was_loaded(
+    rollouts: RolloutFleet, renewed: Renewed, prompts: list[PromptTask]
+) -> None:
+    """What ends a run between a batch's arrival and its first update costs no checkpoint."""
+    policy = renewed.learners()
+    groups, _ = rollouts.collect(rollouts.submit(prompts[:3], num_samples=4))
+    samples = [sample for group in groups for sample in group.samples]
+    policy.load(samples)
+    policy.set_advantages([0.5] * len(samples))
+    counts = policy.settle(is_on_policy=True)
+    loss = PolicyLoss(name="reinforce")
+    policy.finish_update(policy.submit_batch_update(range(len(samples)), loss, BatchSize.of_counts(counts), step=1))
+    policy.load(samples[:2])
+    policy.require_finite_output()
